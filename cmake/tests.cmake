@@ -1,0 +1,33 @@
+# One executable per tests/cpp/*.cpp, linked with the core and without Python.
+# A folder tests/cpp/<family>/ with kernels.h and cpu-inl.h is compiled per SIMD target, as an op's
+# folder is.
+
+enable_testing()
+set(cpp_tests "${PROJECT_SOURCE_DIR}/tests/cpp")
+
+file(GLOB test_families CONFIGURE_DEPENDS "${cpp_tests}/*/cpu-inl.h")
+if(test_families)
+  add_library(annx_test_kernels OBJECT)
+  target_include_directories(annx_test_kernels PUBLIC "${cpp_tests}")
+  target_link_libraries(annx_test_kernels PUBLIC annx_flags)
+  target_include_directories(annx_test_kernels PUBLIC "${PROJECT_SOURCE_DIR}/csrc")
+  annx_add_spines(annx_test_kernels "${cpp_tests}")
+endif()
+
+file(GLOB test_sources CONFIGURE_DEPENDS "${cpp_tests}/*.cpp")
+foreach(source IN LISTS test_sources)
+  cmake_path(GET source STEM name)
+  add_executable(${name} "${source}")
+  target_link_libraries(${name} PRIVATE annx_flags annx_objects)
+  if(test_families)
+    target_link_libraries(${name} PRIVATE annx_test_kernels)
+  endif()
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+  if(name MATCHES "_exhaustive$")
+    # Hours in all: `ctest -C Exhaustive` runs these, a plain ctest does not.
+    add_test(NAME ${name} CONFIGURATIONS Exhaustive COMMAND ${name})
+  else()
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+  endif()
+endforeach()

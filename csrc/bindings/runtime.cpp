@@ -1,0 +1,102 @@
+// Process-wide state for Python: threads, targets, memory, random state, build facts.
+#include "bindings/py.h"
+#include "core/allocator.h"
+#include "core/cpu_limits.h"
+#include "core/thread_pool.h"
+#include "dispatch/cpu_features.h"
+#include "ops/random/generator.h"
+
+#ifndef ANNX_VERSION
+#define ANNX_VERSION "0"
+#endif
+
+namespace annx::python {
+
+namespace {
+
+py::dict build_info() {
+  py::dict d;
+  d["version"] = ANNX_VERSION;
+#if defined(__clang__)
+  d["compiler"] = "Clang " __clang_version__;
+#else
+  d["compiler"] = "GCC " __VERSION__;
+#endif
+#if defined(__x86_64__)
+  d["arch"] = "x86_64";
+#elif defined(__aarch64__)
+  d["arch"] = "aarch64";
+#else
+  d["arch"] = "other";
+#endif
+#ifdef ANNX_CUDA
+  d["cuda"] = true;
+#else
+  d["cuda"] = false;
+#endif
+#ifdef ANNX_RED_ZONES
+  d["red_zones"] = true;
+#else
+  d["red_zones"] = false;
+#endif
+  return d;
+}
+
+py::dict allocator_stats() {
+  const AllocatorStats s = annx::allocator_stats();
+  py::dict d;
+  d["current_bytes"] = s.current_bytes;
+  d["peak_bytes"] = s.peak_bytes;
+  d["cached_bytes"] = s.cached_bytes;
+  return d;
+}
+
+void write_hyper(py::handle tensor, const py::sequence& values) {
+  ANNX_CHECK(is_tensor(tensor.ptr()), type, "write_hyper", "expected a Tensor");
+  const Tensor& t = tensor_of(tensor.ptr());
+  ANNX_CHECK(t.dtype() == DType::f64 && t.is_contiguous() &&
+                 t.numel() == static_cast<int64_t>(values.size()),
+             value, "write_hyper", "expected a float64 tensor of ", values.size(),
+             " elements but got ", t.dtype(), " of shape ", t.shape());
+  for (size_t i = 0; i < values.size(); ++i) t.data<double>()[i] = values[i].cast<double>();
+  t.storage()->bump_version();
+}
+
+}  // namespace
+
+void init_runtime(py::module_& m) {
+  init_target_from_env();
+  init_threads_from_env();
+  init_allocator_from_env();
+  m.def("active_target", [] { return target_name(active_target()); }, "The SIMD target in force.");
+  m.def("supported_targets", [] {
+    py::list out;
+    for (Target t : supported_targets()) out.append(target_name(t));
+    return out;
+  }, "SIMD targets this CPU can run.");
+  m.def("set_target", [](const std::string& name) { set_target(parse_target(name.c_str())); },
+        "Switches the SIMD target (for tests).");
+  m.def("num_threads", num_threads, "Threads of the pool.");
+  m.def("set_num_threads", set_num_threads, "Sets the number of threads (1 to 256).");
+  m.def("allocator_stats", allocator_stats, "Bytes in use, at peak and cached.");
+  m.def("cpu_limits", [] {
+    py::dict d;
+    d["affinity"] = affinity_cpus();
+    d["cgroup"] = cgroup_cpus();
+    return d;
+  }, "CPUs by affinity and by cgroup quota (0: none).");
+  m.def("empty_cache", empty_cache, "Gives cached memory back to the system.");
+  m.def("build_info", build_info, "How this extension was built.");
+  m.def("write_hyper", write_hyper, "Writes floats into a float64 tensor in place.");
+  m.def("manual_seed", [](uint64_t seed) { set_random_state({seed, 0}); },
+        "Restarts the random generator from seed.");
+  m.def("get_rng_state", [] {
+    const RandomState s = random_state();
+    return py::make_tuple(s.seed, s.counter);
+  }, "(seed, counter) of the random generator.");
+  m.def("set_rng_state", [](std::pair<uint64_t, uint64_t> s) {
+    set_random_state({s.first, s.second});
+  }, "Restores what get_rng_state gave.");
+}
+
+}  // namespace annx::python

@@ -1,0 +1,413 @@
+#include "core/allocator.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <unordered_map>
+#include <vector>
+
+#include "core/error.h"
+
+namespace annx {
+
+namespace {
+
+constexpr size_t kStep = kAllocatorAlignment;
+constexpr size_t kMaxSmallBytes = 4096;
+constexpr int kSmallClasses = kMaxSmallBytes / kStep;
+constexpr size_t kSlabBytes = 64 * 1024;
+constexpr size_t kThreadBytes = 128 * 1024;  // of one size class kept by one thread
+constexpr size_t kDefaultCacheLimit = size_t{256} << 20;
+constexpr size_t kAbsurd = size_t{1} << 60;
+
+struct FreeBlock {
+  FreeBlock* next;
+};
+
+struct FreeList {
+  FreeBlock* head = nullptr;
+  int64_t count = 0;
+  void push(void* p) {
+    auto* b = static_cast<FreeBlock*>(p);
+    b->next = head;
+    head = b;
+    ++count;
+  }
+  void* pop() {
+    FreeBlock* b = head;
+    if (b) {
+      head = b->next;
+      --count;
+    }
+    return b;
+  }
+};
+
+// Counters of one thread, read by others without a lock.
+struct Counters {
+  std::atomic<int64_t> bytes{0}, allocations{0}, deallocations{0};
+  static void add(std::atomic<int64_t>& a, int64_t v) {
+    a.store(a.load(std::memory_order_relaxed) + v, std::memory_order_relaxed);
+  }
+};
+
+struct ThreadCache {
+  FreeList lists[kSmallClasses + 1];
+  Counters counters;
+};
+
+struct LargeBlock {
+  void* memory;
+  uint64_t tick;  // when it came back: the lowest goes first
+};
+
+struct Central {
+  std::mutex mutex;
+  FreeList small[kSmallClasses + 1];
+  std::vector<ThreadCache*> threads;
+  std::unordered_map<size_t, std::vector<LargeBlock>> large;  // by rounded size
+  uint64_t tick = 0;
+  int64_t large_cached = 0, large_current = 0, large_peak = 0, reserved = 0;
+  int64_t retired_bytes = 0, retired_allocations = 0, retired_deallocations = 0;
+  int64_t large_allocations = 0, large_deallocations = 0, system_allocations = 0;
+  size_t limit = kDefaultCacheLimit;
+  pthread_key_t key{};
+};
+
+// Never destroyed: blocks are freed until the very end of the process.
+Central& central() {
+  static Central* c = [] {
+    auto* made = new Central;
+    pthread_key_create(&made->key, [](void* p) {
+      Central& all = central();
+      auto* cache = static_cast<ThreadCache*>(p);
+      std::lock_guard<std::mutex> lock(all.mutex);
+      for (int i = 0; i <= kSmallClasses; ++i)
+        while (void* b = cache->lists[i].pop()) all.small[i].push(b);
+      all.retired_bytes += cache->counters.bytes;
+      all.retired_allocations += cache->counters.allocations;
+      all.retired_deallocations += cache->counters.deallocations;
+      std::erase(all.threads, cache);
+      delete cache;
+    });
+    // A fork while another thread holds the lock must not leave it locked in the child.
+    pthread_atfork([] { central().mutex.lock(); }, [] { central().mutex.unlock(); },
+                   [] { central().mutex.unlock(); });
+    return made;
+  }();
+  return *c;
+}
+
+__attribute__((tls_model("initial-exec"))) thread_local ThreadCache* t_cache = nullptr;
+thread_local bool t_finished = false;
+
+// Null in a thread that is past its end: its last blocks go straight to the shared lists.
+ThreadCache* make_cache() {
+  struct Ending {
+    ~Ending() {
+      t_cache = nullptr;
+      t_finished = true;
+    }
+  };
+  if (t_finished) return nullptr;
+  thread_local Ending ending;
+  (void)ending;
+  Central& all = central();
+  auto* cache = new ThreadCache;
+  pthread_setspecific(all.key, cache);
+  std::lock_guard<std::mutex> lock(all.mutex);
+  all.threads.push_back(cache);
+  return t_cache = cache;
+}
+
+void* system_memory(size_t bytes) {
+  void* p = std::aligned_alloc(kAllocatorAlignment, bytes);
+  if (!p)
+    fail(ErrorKind::memory, "allocator", "expected ", bytes,
+         " bytes but the system has no memory left");
+  return p;
+}
+
+// A block of class c with the lock held.
+void* shared_small(Central& all, int c) {
+  if (void* p = all.small[c].pop()) return p;
+  const size_t size = static_cast<size_t>(c) * kStep;
+  char* slab = static_cast<char*>(system_memory(kSlabBytes));
+  ++all.system_allocations;
+  all.reserved += kSlabBytes;
+  for (size_t at = size; at + size <= kSlabBytes; at += size) all.small[c].push(slab + at);
+  return slab;
+}
+
+void* refill(ThreadCache* cache, int c) {
+  Central& all = central();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  void* p = shared_small(all, c);
+  if (cache) {
+    const int64_t batch = std::max<int64_t>(1, static_cast<int64_t>(8192 / (c * kStep)));
+    for (int64_t i = 0; i < batch; ++i) {
+      void* more = all.small[c].pop();
+      if (!more) break;
+      cache->lists[c].push(more);
+    }
+  }
+  return p;
+}
+
+void spill(FreeList& list, int c) {
+  Central& all = central();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  for (int64_t keep = list.count / 2; list.count > keep;) all.small[c].push(list.pop());
+}
+
+// Sizes grow in eighths of a power of two: at most an eighth is lost.
+size_t round_large(size_t bytes) {
+  size_t step = kMaxSmallBytes / 8;
+  while (bytes > step * 16) step *= 2;
+  return (bytes + step - 1) / step * step;
+}
+
+void evict(Central& all, int64_t bound) {
+  while (all.large_cached > bound) {
+    auto oldest = all.large.end();
+    for (auto it = all.large.begin(); it != all.large.end(); ++it)
+      if (!it->second.empty() &&
+          (oldest == all.large.end() || it->second.front().tick < oldest->second.front().tick))
+        oldest = it;
+    if (oldest == all.large.end()) return;
+    std::free(oldest->second.front().memory);
+    oldest->second.erase(oldest->second.begin());
+    all.large_cached -= static_cast<int64_t>(oldest->first);
+    all.reserved -= static_cast<int64_t>(oldest->first);
+    if (oldest->second.empty()) all.large.erase(oldest);
+  }
+}
+
+void* allocate_large(size_t bytes) {
+  Central& all = central();
+  const size_t size = round_large(bytes);
+  std::lock_guard<std::mutex> lock(all.mutex);
+  ++all.large_allocations;
+  all.large_current += static_cast<int64_t>(bytes);
+  all.large_peak = std::max(all.large_peak, all.large_current);
+  const auto it = all.large.find(size);
+  if (it != all.large.end() && !it->second.empty()) {
+    void* p = it->second.back().memory;  // the warmest one
+    it->second.pop_back();
+    all.large_cached -= static_cast<int64_t>(size);
+    return p;
+  }
+  void* p = std::aligned_alloc(kAllocatorAlignment, size);
+  if (!p) {
+    evict(all, 0);
+    p = std::aligned_alloc(kAllocatorAlignment, size);
+  }
+  if (!p) {
+    all.large_current -= static_cast<int64_t>(bytes);
+    fail(ErrorKind::memory, "allocator", "expected ", bytes,
+         " bytes but the system has no memory left");
+  }
+  ++all.system_allocations;
+  all.reserved += static_cast<int64_t>(size);
+  return p;
+}
+
+void deallocate_large(void* block, size_t bytes) {
+  Central& all = central();
+  const size_t size = round_large(bytes);
+  std::lock_guard<std::mutex> lock(all.mutex);
+  ++all.large_deallocations;
+  all.large_current -= static_cast<int64_t>(bytes);
+  all.large[size].push_back({block, all.tick++});
+  all.large_cached += static_cast<int64_t>(size);
+  // Never more than was once in use: a program of small tensors keeps a small cache.
+  evict(all, std::min<int64_t>(static_cast<int64_t>(all.limit), all.large_peak));
+}
+
+void* allocate_plain(size_t bytes) {
+  if (bytes > kMaxSmallBytes) return allocate_large(bytes);
+  const int c = bytes == 0 ? 1 : static_cast<int>((bytes + kStep - 1) / kStep);
+  ThreadCache* cache = t_cache ? t_cache : make_cache();
+  if (cache) {
+    Counters::add(cache->counters.bytes, static_cast<int64_t>(bytes));
+    Counters::add(cache->counters.allocations, 1);
+    if (void* p = cache->lists[c].pop()) return p;
+  }
+  return refill(cache, c);
+}
+
+void deallocate_plain(void* block, size_t bytes) {
+  if (bytes > kMaxSmallBytes) return deallocate_large(block, bytes);
+  const int c = bytes == 0 ? 1 : static_cast<int>((bytes + kStep - 1) / kStep);
+  ThreadCache* cache = t_cache ? t_cache : make_cache();
+  if (!cache) {
+    Central& all = central();
+    std::lock_guard<std::mutex> lock(all.mutex);
+    all.small[c].push(block);
+    return;
+  }
+  Counters::add(cache->counters.bytes, -static_cast<int64_t>(bytes));
+  Counters::add(cache->counters.deallocations, 1);
+  FreeList& list = cache->lists[c];
+  list.push(block);
+  if (static_cast<size_t>(list.count) * static_cast<size_t>(c) * kStep > kThreadBytes)
+    spill(list, c);
+}
+
+#ifdef ANNX_RED_ZONES
+constexpr size_t kGuard = kAllocatorAlignment;
+constexpr unsigned char kGuardByte = 0xa5;
+
+struct Guards {
+  std::mutex mutex;
+  std::unordered_map<char*, size_t> live;
+  std::string damage;
+};
+Guards& guards() {
+  static auto* g = new Guards;
+  return *g;
+}
+
+size_t guarded_size(size_t bytes) { return bytes + 2 * kGuard; }
+
+bool intact(const char* p, size_t bytes) {
+  for (size_t i = 0; i < kGuard; ++i)
+    if (static_cast<unsigned char>(p[bytes + i]) != kGuardByte ||
+        static_cast<unsigned char>(*(p - 1 - i)) != kGuardByte)
+      return false;
+  return true;
+}
+
+void note_damage(Guards& g, size_t bytes) {
+  if (g.damage.empty())
+    g.damage = "a write outside a block of " + std::to_string(bytes) + " bytes";
+}
+#endif
+
+}  // namespace
+
+size_t checked_bytes(int64_t count, size_t itemsize) {
+  size_t bytes = 0;
+  ANNX_CHECK(count >= 0 && !__builtin_mul_overflow(static_cast<size_t>(count), itemsize, &bytes) &&
+                 bytes < kAbsurd,
+             memory, "allocator", "expected a size below 2**60 bytes but got ", count,
+             " elements of ", itemsize, " bytes");
+  return bytes;
+}
+
+void* allocate(size_t bytes) {
+  ANNX_CHECK(bytes < kAbsurd, memory, "allocator", "expected a size below 2**60 bytes but got ",
+             bytes);
+#ifdef ANNX_RED_ZONES
+  char* p = static_cast<char*>(allocate_plain(guarded_size(bytes)));
+  std::memset(p, kGuardByte, kGuard);
+  std::memset(p + kGuard + bytes, kGuardByte, kGuard);
+  Guards& g = guards();
+  std::lock_guard<std::mutex> lock(g.mutex);
+  g.live[p + kGuard] = bytes;
+  return p + kGuard;
+#else
+  return allocate_plain(bytes);
+#endif
+}
+
+void deallocate(void* block, size_t bytes) noexcept {
+  if (!block) return;
+#ifdef ANNX_RED_ZONES
+  char* p = static_cast<char*>(block);
+  {
+    Guards& g = guards();
+    std::lock_guard<std::mutex> lock(g.mutex);
+    if (!intact(p, bytes)) note_damage(g, bytes);
+    g.live.erase(p);
+  }
+  deallocate_plain(p - kGuard, guarded_size(bytes));
+#else
+  deallocate_plain(block, bytes);
+#endif
+}
+
+AllocatorStats allocator_stats() {
+  Central& all = central();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  AllocatorStats s;
+  int64_t small = all.retired_bytes;
+  s.allocations = all.retired_allocations + all.large_allocations;
+  s.deallocations = all.retired_deallocations + all.large_deallocations;
+  for (const ThreadCache* t : all.threads) {
+    small += t->counters.bytes;
+    s.allocations += t->counters.allocations;
+    s.deallocations += t->counters.deallocations;
+  }
+  s.current_bytes = all.large_current + small;
+  s.peak_bytes = std::max(all.large_peak + small, s.current_bytes);
+  s.reserved_bytes = all.reserved;
+  s.cached_bytes = std::max<int64_t>(all.reserved - s.current_bytes, all.large_cached);
+  s.system_allocations = all.system_allocations;
+  return s;
+}
+
+void reset_peak_stats() {
+  Central& all = central();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  all.large_peak = all.large_current;
+}
+
+void empty_cache() {
+  Central& all = central();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  evict(all, 0);
+}
+
+size_t cache_limit() {
+  Central& all = central();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  return all.limit;
+}
+
+void set_cache_limit(size_t bytes) {
+  Central& all = central();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  all.limit = bytes;
+  evict(all, static_cast<int64_t>(bytes));
+}
+
+void init_allocator_from_env() {
+  const char* text = std::getenv("ANNX_CACHE_BYTES");
+  if (!text || !*text) return;
+  char* end = nullptr;
+  const unsigned long long v = std::strtoull(text, &end, 10);
+  ANNX_CHECK(*end == 0 && *text != '-' && v < kAbsurd, value, "ANNX_CACHE_BYTES",
+             "expected a number of bytes but got '", text, "'");
+  set_cache_limit(v);
+}
+
+bool red_zones_enabled() {
+#ifdef ANNX_RED_ZONES
+  return true;
+#else
+  return false;
+#endif
+}
+
+void check_red_zones() {
+#ifdef ANNX_RED_ZONES
+  Guards& g = guards();
+  std::string found;
+  {
+    std::lock_guard<std::mutex> lock(g.mutex);
+    for (const auto& [p, bytes] : g.live)
+      if (!intact(p, bytes)) note_damage(g, bytes);
+    found = std::exchange(g.damage, {});
+  }
+  ANNX_CHECK(found.empty(), runtime, "red zone", "expected no write outside blocks but found ",
+             found);
+#endif
+}
+
+}  // namespace annx

@@ -1,0 +1,27 @@
+// The activations a GEMM can end with; the elementwise ops of the same name use these functions too,
+// so that a fused and an unfused layer agree to the bit.
+
+// NaN stays NaN: max returns its second operand when unordered.
+template <class V>
+ANNX_INLINE V activation_relu(V x) {
+  return max(zero<V>(), x);
+}
+template <class V>
+ANNX_INLINE V activation_silu(V x) {
+  return x * sigmoid(x);
+}
+// x/2 (1 + erf(x / sqrt 2))
+template <class V>
+ANNX_INLINE V activation_gelu(V x) {
+  using T = typename V::Scalar;
+  const V e = erf(x * splat<V>(T(0.70710678118654752440)));
+  return splat<V>(T(0.5)) * x * (splat<V>(T(1)) + e);
+}
+// x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+template <class V>
+ANNX_INLINE V activation_gelu_tanh(V x) {
+  using T = typename V::Scalar;
+  const V cube = x * x * x;
+  const V inner = splat<V>(T(0.79788456080286535588)) * fma(splat<V>(T(0.044715)), cube, x);
+  return splat<V>(T(0.5)) * x * (splat<V>(T(1)) + tanh(inner));
+}

@@ -1,0 +1,62 @@
+// Matrix product C = activation(A B + bias), the one entry for everything that multiplies matrices.
+//
+//   GemmArgs<float> args;
+//   args.m = 32, args.n = 128, args.k = 784;
+//   args.a = x, args.a_rs = 784, args.a_cs = 1;     // A [m, k]: element (i, p) is a[i a_rs + p a_cs]
+//   args.b = w, args.b_rs = 1, args.b_cs = 784;     // B [k, n]: here W [n, k] read transposed
+//   args.c = y, args.c_rs = 128;                    // C [m, n]: columns are contiguous
+//   args.bias = bias;                               // [n] or null
+//   args.activation = Activation::relu;
+//   gemm(args);
+//
+// Bits: element (i, j) is one chain of fma over p = 0 … k-1, from 0, or from c(i, j) when `accumulate`
+// is set; then one addition of bias[j]; then the activation. It depends on no target, tile, thread
+// count, stride or batch. Only where split_k_chunk(m, n, k) is not 0 does the shape alone cut the
+// chain: each chunk of that many p is a chain (the first from 0 or c, the others from 0), and the
+// chunks' results are added in ascending order.
+//
+// C overlaps neither A, B nor bias. Sizes may be 0: with k = 0 the product is 0. Strides may be
+// anything, 0 (broadcast) and negative included. Fast are operands with one stride of 1.
+#pragma once
+
+#include <cstdint>
+
+namespace annx {
+
+// gelu is the exact one (erf), gelu_tanh its tanh form; the formulas are in activation-inl.h.
+enum class Activation : uint8_t { none, relu, sigmoid, tanh, gelu, gelu_tanh, silu };
+inline constexpr int kActivationCount = 7;
+
+template <class T>
+struct GemmArgs {
+  int64_t m = 0, n = 0, k = 0;
+  const T* a = nullptr;
+  int64_t a_rs = 0, a_cs = 1;
+  const T* b = nullptr;
+  int64_t b_rs = 0, b_cs = 1;
+  T* c = nullptr;
+  int64_t c_rs = 0;
+  bool accumulate = false;
+  const T* bias = nullptr;
+  Activation activation = Activation::none;
+};
+
+// Two batch dimensions, so that the heads of [batch, time, head, dim] need no copy; strides in
+// elements, 0 to broadcast A or B. The C of different batch entries do not overlap.
+struct GemmBatch {
+  int64_t outer = 1, inner = 1;
+  int64_t a_outer = 0, a_inner = 0;
+  int64_t b_outer = 0, b_inner = 0;
+  int64_t c_outer = 0, c_inner = 0;
+};
+
+// Both run on the thread pool, except for products too small to share.
+void gemm(const GemmArgs<float>& args);
+void gemm(const GemmArgs<double>& args);
+void gemm_batched(const GemmArgs<float>& args, const GemmBatch& batch);
+void gemm_batched(const GemmArgs<double>& args, const GemmBatch& batch);
+
+// Length of the chunks k is cut into, or 0 for one chain.
+int64_t split_k_chunk(int64_t m, int64_t n, int64_t k);
+
+}  // namespace annx

@@ -1,0 +1,78 @@
+// Activations: the formulas are in rows.def; gelu and prelu are put together here.
+#include <cstring>
+
+#include "ops/activation/gradient.h"
+#include "ops/activation/kernels.h"
+#include "ops/defs.h"
+#include "ops/elementwise/unary_rule.h"
+
+#define ANNX_ROWS "ops/activation/rows.def"
+#define ANNX_TABLE activation_kernels
+
+namespace annx {
+#include "ops/elementwise/unary.h"
+
+namespace ops {
+
+Tensor activation_gradient(Activation activation, const Tensor& g, const Tensor& x,
+                           const Tensor& y) {
+  const Tensor none;
+  switch (activation) {
+    case Activation::none: return g;
+    case Activation::relu: return unary_gradient(relu_backward_def, relu_derivative, {}, g, none, y);
+    case Activation::sigmoid:
+      return unary_gradient(sigmoid_backward_def, sigmoid_derivative, {}, g, none, y);
+    case Activation::tanh: return unary_gradient(tanh_backward_def, tanh_derivative, {}, g, none, y);
+    case Activation::gelu:
+      return unary_gradient(gelu_erf_backward_def, gelu_erf_derivative, {}, g, x, none);
+    case Activation::gelu_tanh:
+      return unary_gradient(gelu_tanh_backward_def, gelu_tanh_derivative, {}, g, x, none);
+    case Activation::silu: return unary_gradient(silu_backward_def, silu_derivative, {}, g, x, none);
+  }
+  return g;
+}
+
+}  // namespace ops
+
+namespace {
+
+TensorList gelu(const OpCall& c) {
+  const char* approximate = c.attr(0).text();
+  const bool tanh = std::strcmp(approximate, "tanh") == 0;
+  ANNX_CHECK(tanh || std::strcmp(approximate, "none") == 0, value, "gelu",
+             "expected approximate to be 'none' or 'tanh' but got '", approximate, "'");
+  return call_all(tanh ? def::gelu_tanh : def::gelu_erf, {c.in(0)});
+}
+
+TensorList prelu(const OpCall& c) {
+  const Tensor& x = c.in(0);
+  Tensor w = c.in(1);
+  const int64_t channels = x.dim() > 1 ? x.size(1) : 1;
+  ANNX_CHECK(w.dim() <= 1 && (w.numel() == 1 || w.numel() == channels), value, "prelu",
+             "expected weight of shape (1,) or (", channels, ",) but got ", w.shape(),
+             " for input of shape ", x.shape());
+  if (w.numel() > 1) {
+    Dims shape(x.dim(), 1);
+    shape[1] = channels;
+    w = ops::reshape(w, shape);
+  }
+  return {ops::where(ops::gt(x, ops::number(0)), x, ops::mul(x, w))};
+}
+
+}  // namespace
+
+namespace def {
+
+const OpDef gelu = {.name = "gelu",
+                    .signature = "gelu(Tensor input, str approximate='none') -> Tensor",
+                    .doc = "Gaussian error linear unit; approximate is 'none' or 'tanh'.",
+                    .composite = annx::gelu};
+
+const OpDef prelu = {.name = "prelu",
+                     .signature = "prelu(Tensor input, Tensor weight) -> Tensor",
+                     .doc = "input where positive, else weight * input; weight has one element or "
+                            "one per channel (dimension 1). He et al., 2015.",
+                     .composite = annx::prelu};
+
+}  // namespace def
+}  // namespace annx

@@ -1,0 +1,191 @@
+// Arithmetic, comparisons, logic, where and clamp: the formulas of two operands are in rows.def.
+#include <cmath>
+
+#include "ops/arithmetic/kernels.h"
+#include "ops/elementwise/unary_rule.h"
+
+namespace annx {
+namespace {
+
+void infer_broadcast(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({broadcast_shapes(c.in(0).shape(), c.in(1).shape(), c.name()), c.in(0).dtype()});
+}
+
+void infer_compare(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({broadcast_shapes(c.in(0).shape(), c.in(1).shape(), c.name()), DType::b8});
+}
+
+void run_binary(const OpCall& c, const KernelByDType& kernels) {
+  run_elementwise(pick(kernels, c.in(0).dtype(), c.name()), c.inputs.data(), 2, c.out());
+}
+
+// Integers go through the same formulas, one lane at a time.
+#define ANNX_BINARY(name, Domain, forward, ...) ANNX_SCALAR_##Domain(name, forward)
+#define ANNX_SCALAR_Real(name, forward)
+#define ANNX_SCALAR_Number(name, forward)                                               \
+  template <class T>                                                                    \
+  void name##_int(const void* const* in, void* out, int64_t n, const double*) {         \
+    for (int64_t i = 0; i < n; ++i) {                                                   \
+      const auto a = IntLane<T>::load(static_cast<const T*>(in[0]) + i);                \
+      const auto b = IntLane<T>::load(static_cast<const T*>(in[1]) + i);                \
+      const auto y = ANNX_EXPRESSION(forward);                                          \
+      y.store(static_cast<T*>(out) + i);                                                \
+    }                                                                                   \
+  }
+#define ANNX_COMPARE(name, forward, doc)                                                \
+  template <class T>                                                                    \
+  void name##_int(const void* const* in, void* out, int64_t n, const double*) {         \
+    for (int64_t i = 0; i < n; ++i) {                                                   \
+      const auto a = IntLane<T>::load(static_cast<const T*>(in[0]) + i);                \
+      const auto b = IntLane<T>::load(static_cast<const T*>(in[1]) + i);                \
+      static_cast<uint8_t*>(out)[i] = ANNX_EXPRESSION(forward);                         \
+    }                                                                                   \
+  }
+#include "ops/arithmetic/rows.def"
+#undef ANNX_BINARY
+#undef ANNX_COMPARE
+
+#define ANNX_INTS_Real(name) nullptr, nullptr, nullptr, nullptr
+#define ANNX_INTS_Number(name) \
+  name##_int<int64_t>, name##_int<int32_t>, name##_int<uint8_t>, name##_int<Bool8>
+#define ANNX_FLAGS_Real kFloat
+#define ANNX_FLAGS_Number 0
+
+#define ANNX_BINARY(name, Domain, forward, grad_a, grad_b, Saves, doc)                       \
+  void name##_kernel(const OpCall& c) {                                                      \
+    const auto& t = arithmetic_kernels().name;                                               \
+    run_binary(c, {t.f32, t.f64, ANNX_INTS_##Domain(name)});                                 \
+  }                                                                                          \
+  void name##_rule(BackwardCall& call) {                                                     \
+    using namespace ops;                                                                     \
+    constexpr uint32_t saves = Saves;                                                        \
+    const Tensor& g = call.grad();                                                           \
+    [[maybe_unused]] const Tensor a = saves & save_input(0) ? call.input(0) : Tensor();      \
+    [[maybe_unused]] const Tensor b = saves & save_input(1) ? call.input(1) : Tensor();      \
+    [[maybe_unused]] const Tensor y = saves & save_output(0) ? call.output() : Tensor();     \
+    if (call.needs(0)) call.set(0, sum_to(ANNX_EXPRESSION(grad_a), call.input_shape(0)));    \
+    if (call.needs(1)) call.set(1, sum_to(ANNX_EXPRESSION(grad_b), call.input_shape(1)));    \
+  }
+#define ANNX_COMPARE(name, forward, doc)                                                     \
+  void name##_kernel(const OpCall& c) {                                                      \
+    const auto& t = arithmetic_kernels().name;                                               \
+    run_binary(c, {t.f32, t.f64, ANNX_INTS_Number(name)});                                   \
+  }
+#include "ops/arithmetic/rows.def"
+#undef ANNX_BINARY
+#undef ANNX_COMPARE
+
+// where ---------------------------------------------------------------------------------------
+
+template <class T>
+void where_bits(const void* const* in, void* out, int64_t n, const double*) {
+  const auto* c = static_cast<const uint8_t*>(in[0]);
+  for (int64_t i = 0; i < n; ++i)
+    static_cast<T*>(out)[i] = static_cast<const T*>(in[c[i] ? 1 : 2])[i];
+}
+
+void infer_where(const OpCall& c, OutputSpecs& specs) {
+  ANNX_CHECK(c.in(0).dtype() == DType::b8, type, "where",
+             "expected a bool condition but got dtype ", c.in(0).dtype());
+  const Dims branches = broadcast_shapes(c.in(1).shape(), c.in(2).shape(), "where");
+  specs.push_back({broadcast_shapes(c.in(0).shape(), branches, "where"), c.in(1).dtype()});
+}
+
+void where_kernel(const OpCall& c) {
+  const auto& t = arithmetic_kernels().where;
+  const KernelByDType kernels = {t.f32, t.f64, where_bits<uint64_t>, where_bits<uint32_t>,
+                                 where_bits<uint8_t>, where_bits<uint8_t>};
+  run_elementwise(pick(kernels, c.in(1).dtype(), "where"), c.inputs.data(), 3, c.out());
+}
+
+void where_rule(BackwardCall& b) {
+  const Tensor condition = b.input(0);
+  const Tensor zero = ops::number(0);
+  if (b.needs(1)) b.set(1, ops::sum_to(ops::where(condition, b.grad(), zero), b.input_shape(1)));
+  if (b.needs(2)) b.set(2, ops::sum_to(ops::where(condition, zero, b.grad()), b.input_shape(2)));
+}
+
+// Composites ----------------------------------------------------------------------------------
+
+TensorList clamp(const OpCall& c) {
+  ANNX_CHECK(c.has(1) || c.has(2), value, "clamp", "expected min or max but got neither");
+  Tensor y = c.in(0);
+  if (c.has(1)) y = ops::maximum(y, c.in(1));
+  if (c.has(2)) y = ops::minimum(y, c.in(2));
+  return {y};
+}
+
+Tensor truth(const Tensor& x) { return ops::cast(x, DType::b8); }
+
+TensorList logical_and(const OpCall& c) { return {ops::mul(truth(c.in(0)), truth(c.in(1)))}; }
+TensorList logical_or(const OpCall& c) { return {ops::maximum(truth(c.in(0)), truth(c.in(1)))}; }
+TensorList logical_xor(const OpCall& c) { return {ops::ne(truth(c.in(0)), truth(c.in(1)))}; }
+TensorList logical_not(const OpCall& c) {
+  return {ops::eq(truth(c.in(0)), Tensor::scalar(int64_t{0}, DType::b8))};
+}
+TensorList isnan(const OpCall& c) { return {ops::ne(c.in(0), c.in(0))}; }
+TensorList isinf(const OpCall& c) { return {ops::eq(ops::abs(c.in(0)), ops::number(INFINITY))}; }
+TensorList isfinite(const OpCall& c) {
+  return {ops::lt(ops::abs(c.in(0)), ops::number(INFINITY))};
+}
+
+}  // namespace
+
+namespace def {
+
+#define ANNX_BINARY(id, Domain, forward, grad_a, grad_b, Saves, text)                \
+  const OpDef id = {.name = #id,                                                     \
+                    .signature = #id "(Tensor input, Tensor other) -> Tensor",       \
+                    .doc = text,                                                     \
+                    .infer = infer_broadcast,                                        \
+                    .kernel = id##_kernel,                                           \
+                    .backward = id##_rule,                                           \
+                    .cost = elementwise_cost,                                        \
+                    .saves = Saves,                                                  \
+                    .flags = kPromote | kElementwise | ANNX_FLAGS_##Domain};
+#define ANNX_COMPARE(id, forward, text)                                              \
+  const OpDef id = {.name = #id,                                                     \
+                    .signature = #id "(Tensor input, Tensor other) -> Tensor",       \
+                    .doc = text,                                                     \
+                    .infer = infer_compare,                                          \
+                    .kernel = id##_kernel,                                           \
+                    .cost = elementwise_cost,                                        \
+                    .flags = kPromote | kElementwise};
+#include "ops/arithmetic/rows.def"
+
+const OpDef where = {.name = "where",
+                     .signature = "where(Tensor condition, Tensor input, Tensor other) -> Tensor",
+                     .doc = "input where condition (bool) holds, else other; all three broadcast.",
+                     .infer = infer_where,
+                     .kernel = where_kernel,
+                     .backward = where_rule,
+                     .cost = elementwise_cost,
+                     .saves = save_input(0),
+                     .flags = kPromoteTail | kElementwise | kNoMethod};
+
+const OpDef clamp = {.name = "clamp",
+                     .signature =
+                         "clamp(Tensor input, Tensor? min=None, Tensor? max=None) -> Tensor",
+                     .doc = "input limited to [min, max]; either may be a number, a tensor or None.",
+                     .composite = annx::clamp};
+
+#define ANNX_LOGIC(id, text)                                                 \
+  const OpDef id = {.name = #id,                                             \
+                    .signature = #id "(Tensor input, Tensor other) -> Tensor", \
+                    .doc = text,                                             \
+                    .composite = annx::id};
+ANNX_LOGIC(logical_and, "True where both are non-zero.")
+ANNX_LOGIC(logical_or, "True where either is non-zero.")
+ANNX_LOGIC(logical_xor, "True where exactly one is non-zero.")
+#define ANNX_TEST(id, text)                                  \
+  const OpDef id = {.name = #id,                             \
+                    .signature = #id "(Tensor input) -> Tensor", \
+                    .doc = text,                             \
+                    .composite = annx::id};
+ANNX_TEST(logical_not, "True where input is zero.")
+ANNX_TEST(isnan, "True where input is not a number.")
+ANNX_TEST(isinf, "True where input is positive or negative infinity.")
+ANNX_TEST(isfinite, "True where input is neither infinite nor NaN.")
+
+}  // namespace def
+}  // namespace annx

@@ -1,0 +1,128 @@
+#include "ops/call.h"
+
+#include "ops/functional.h"
+
+namespace annx {
+
+namespace {
+
+thread_local bool t_grad_enabled = true;
+TapeHook g_tape_hook = nullptr;
+
+// A Python number in the dtype of its partners, without a cast op on the tape. From here on it
+// counts as a tensor: rules that save it compute with it in that dtype.
+Tensor number_as(const Tensor& number, DType dtype) {
+  return is_floating(number.dtype())
+             ? Tensor::scalar(load_scalar_f64(number.raw(), number.dtype()), dtype)
+             : Tensor::scalar(load_scalar_i64(number.raw(), number.dtype()), dtype);
+}
+
+// PyTorch's rule: tensors decide; a Python number only lifts the category (bool < int < float).
+DType common_dtype(const TensorList& inputs, int first) {
+  bool any = false;
+  DType dtype = DType::f32;
+  for (int i = first; i < inputs.size(); ++i) {
+    const Tensor& t = inputs[i];
+    if (!t.defined() || t.impl()->wrapped_number) continue;
+    dtype = any ? promote(dtype, t.dtype()) : t.dtype();
+    any = true;
+  }
+  for (int i = first; i < inputs.size(); ++i) {
+    const Tensor& t = inputs[i];
+    if (!t.defined() || !t.impl()->wrapped_number) continue;
+    DType number = t.dtype() == DType::f64 ? DType::f32 : t.dtype();
+    if (!any) {
+      dtype = number;
+      any = true;
+    } else if (is_floating(number) && !is_floating(dtype)) {
+      dtype = number;
+    } else if (dtype == DType::b8) {
+      dtype = number;
+    }
+  }
+  return dtype;
+}
+
+Tensor to_dtype(const Tensor& t, DType dtype) {
+  if (t.impl()->wrapped_number) return number_as(t, dtype);
+  return t.dtype() == dtype ? t : ops::cast(t, dtype);
+}
+
+// Returns the half dtype whose results have to be cast back, or f32 when there is none.
+DType promote_inputs(OpCall& c) {
+  const uint32_t flags = c.op->flags;
+  if (flags & (kPromote | kPromoteTail)) {
+    const int first = flags & kPromoteTail ? 1 : 0;
+    bool same = true;
+    for (int i = first; i < c.inputs.size() && same; ++i) {
+      const Tensor& t = c.inputs[i];
+      same = !t.defined() || (t.dtype() == c.inputs[first].dtype() && !t.impl()->wrapped_number);
+    }
+    if (!same) {
+      const DType dtype = common_dtype(c.inputs, first);
+      for (int i = first; i < c.inputs.size(); ++i)
+        if (c.inputs[i].defined()) c.inputs[i] = to_dtype(c.inputs[i], dtype);
+    }
+  }
+  DType half = DType::f32;
+  if (flags & kHalfNative) return half;
+  for (Tensor& t : c.inputs) {
+    if (!t.defined()) continue;
+    if (is_half(t.dtype())) {
+      half = t.dtype();
+      t = ops::cast(t, DType::f32);
+    } else if ((flags & kFloat) && is_integral(t.dtype())) {
+      t = to_dtype(t, DType::f32);
+    }
+  }
+  return half;
+}
+
+bool any_requires_grad(const TensorList& inputs) {
+  for (const Tensor& t : inputs)
+    if (t.defined() && t.requires_grad()) return true;
+  return false;
+}
+
+}  // namespace
+
+bool grad_enabled() { return t_grad_enabled; }
+void set_grad_enabled(bool enabled) { t_grad_enabled = enabled; }
+void set_tape_hook(TapeHook hook) { g_tape_hook = hook; }
+
+void run(OpCall& c) {
+  const OpDef& op = *c.op;
+  const DType half = promote_inputs(c);
+  if (op.composite) {
+    c.outputs = op.composite(c);
+  } else {
+    for (const Tensor& t : c.inputs)
+      ANNX_CHECK(!t.defined() || t.device().is_cpu(), runtime, op.name,
+                 "expected tensors on cpu but got one on ", t.device());
+    OutputSpecs specs;
+    op.infer(c, specs);
+    c.outputs.clear();
+    for (const OutputSpec& s : specs) {
+      if (s.alias >= 0)
+        c.outputs.push_back(Tensor::view_of(c.inputs[s.alias], s.shape, s.strides, s.offset));
+      else
+        c.outputs.push_back(Tensor::empty(s.shape, s.dtype));
+    }
+    if (op.kernel) op.kernel(c);
+    if (op.backward && t_grad_enabled && any_requires_grad(c.inputs)) g_tape_hook(c);
+  }
+  if (half != DType::f32)
+    for (Tensor& t : c.outputs)
+      if (t.defined() && t.dtype() == DType::f32) t = ops::cast(t, half);
+}
+
+TensorList call_all(const OpDef& op, TensorList inputs, Attrs attrs) {
+  OpCall c;
+  c.op = &op;
+  c.inputs = std::move(inputs);
+  c.attrs = std::move(attrs);
+  run(c);
+  return std::move(c.outputs);
+}
+
+}  // namespace annx

@@ -1,0 +1,149 @@
+// Conversions between dtypes and copies into row-major memory.
+#include <cstring>
+#include <limits>
+
+#include "ops/elementwise/unary_rule.h"
+
+namespace annx {
+namespace {
+
+// Storage types as the element type they stand for.
+struct F16 {
+  uint16_t bits;
+  operator float() const { return f16_to_f32(bits); }
+};
+struct BF16 {
+  uint16_t bits;
+  operator float() const { return bf16_to_f32(bits); }
+};
+
+template <class To, class From>
+To convert(From v) {
+  if constexpr (std::is_same_v<To, Bool8>) {
+    return {static_cast<uint8_t>(v != From(0))};
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    // Saturates and sends NaN to 0, so that every machine gives the same integer.
+    if (v != v) return 0;
+    if (v >= -static_cast<From>(std::numeric_limits<int64_t>::min())) {
+      return static_cast<To>(std::numeric_limits<int64_t>::max());
+    }
+    if (v < static_cast<From>(std::numeric_limits<int64_t>::min())) {
+      return static_cast<To>(std::numeric_limits<int64_t>::min());
+    }
+    return static_cast<To>(static_cast<int64_t>(v));
+  } else {
+    return static_cast<To>(v);
+  }
+}
+
+template <class From>
+auto load_element(const From* p) {
+  if constexpr (std::is_same_v<From, Bool8>)
+    return static_cast<int32_t>(p->v != 0);
+  else if constexpr (std::is_same_v<From, F16> || std::is_same_v<From, BF16>)
+    return static_cast<float>(*p);
+  else
+    return *p;
+}
+
+template <class To, class From>
+void cast_run(const void* const* in, void* out, int64_t n, const double*) {
+  const From* a = static_cast<const From*>(in[0]);
+  if constexpr (std::is_same_v<To, F16>) {
+    auto* o = static_cast<uint16_t*>(out);
+    for (int64_t i = 0; i < n; ++i) o[i] = f32_to_f16(static_cast<float>(load_element(a + i)));
+  } else if constexpr (std::is_same_v<To, BF16>) {
+    auto* o = static_cast<uint16_t*>(out);
+    for (int64_t i = 0; i < n; ++i) o[i] = f32_to_bf16(static_cast<float>(load_element(a + i)));
+  } else {
+    To* o = static_cast<To*>(out);
+    for (int64_t i = 0; i < n; ++i) o[i] = convert<To>(load_element(a + i));
+  }
+}
+
+template <class From>
+ElementwiseFn cast_to(DType to) {
+  switch (to) {
+    case DType::f32: return cast_run<float, From>;
+    case DType::f64: return cast_run<double, From>;
+    case DType::f16: return cast_run<F16, From>;
+    case DType::bf16: return cast_run<BF16, From>;
+    case DType::i64: return cast_run<int64_t, From>;
+    case DType::i32: return cast_run<int32_t, From>;
+    case DType::u8: return cast_run<uint8_t, From>;
+    case DType::b8: return cast_run<Bool8, From>;
+  }
+  return nullptr;
+}
+
+ElementwiseFn cast_between(DType from, DType to) {
+  switch (from) {
+    case DType::f32: return cast_to<float>(to);
+    case DType::f64: return cast_to<double>(to);
+    case DType::f16: return cast_to<F16>(to);
+    case DType::bf16: return cast_to<BF16>(to);
+    case DType::i64: return cast_to<int64_t>(to);
+    case DType::i32: return cast_to<int32_t>(to);
+    case DType::u8: return cast_to<uint8_t>(to);
+    case DType::b8: return cast_to<Bool8>(to);
+  }
+  return nullptr;
+}
+
+void cast_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({c.in(0).shape(), c.attr(0).dtype()});
+}
+
+void cast_kernel(const OpCall& c) {
+  run_elementwise(cast_between(c.in(0).dtype(), c.out().dtype()), c.inputs.data(), 1, c.out());
+}
+
+void cast_rule(BackwardCall& b) { b.set(0, ops::cast(b.grad(), b.input_dtype(0))); }
+
+template <size_t Size>
+void copy_run(const void* const* in, void* out, int64_t n, const double*) {
+  std::memcpy(out, in[0], static_cast<size_t>(n) * Size);
+}
+
+void copy_kernel(const OpCall& c) {
+  constexpr ElementwiseFn by_size[9] = {nullptr,     copy_run<1>, copy_run<2>, nullptr, copy_run<4>,
+                                        nullptr,     nullptr,     nullptr,     copy_run<8>};
+  run_elementwise(by_size[itemsize(c.out().dtype())], c.inputs.data(), 1, c.out(), nullptr, 0.25);
+}
+
+void pass_rule(BackwardCall& b) { b.set(0, b.grad()); }
+
+}  // namespace
+
+namespace def {
+
+const OpDef cast = {.name = "cast",
+                    .signature = "cast(Tensor input, dtype dtype) -> Tensor",
+                    .doc = "input converted to dtype. Floats become integers by truncation, "
+                           "saturating at the ends of int64; NaN becomes 0.",
+                    .infer = cast_infer,
+                    .kernel = cast_kernel,
+                    .backward = cast_rule,
+                    .cost = elementwise_cost,
+                    .flags = kHalfNative | kElementwise};
+
+const OpDef contiguous = {.name = "contiguous",
+                          .signature = "contiguous(Tensor input) -> Tensor",
+                          .doc = "A copy of input in row-major memory.",
+                          .infer = infer_like_first,
+                          .kernel = copy_kernel,
+                          .backward = pass_rule,
+                          .cost = elementwise_cost,
+                          .flags = kHalfNative | kNoMethod};
+
+const OpDef clone = {.name = "clone",
+                     .signature = "clone(Tensor input) -> Tensor",
+                     .doc = "A copy of input; gradients flow through it.",
+                     .infer = infer_like_first,
+                     .kernel = copy_kernel,
+                     .backward = pass_rule,
+                     .cost = elementwise_cost,
+                     .flags = kHalfNative};
+
+}  // namespace def
+}  // namespace annx

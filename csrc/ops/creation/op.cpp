@@ -1,0 +1,96 @@
+// Tensors made from nothing: full, arange, eye.
+#include <cmath>
+#include <cstring>
+
+#include "ops/functional.h"
+
+namespace annx {
+namespace {
+
+DType dtype_or(const Attr& a, DType fallback) { return a.is_none() ? fallback : a.dtype(); }
+
+void full_infer(const OpCall& c, OutputSpecs& specs) {
+  const Dims shape(c.attr(0).ints());
+  numel_of(shape, "full");
+  specs.push_back({shape, dtype_or(c.attr(2), DType::f32)});
+}
+
+void fill(void* out, DType dtype, int64_t n, double value) {
+  alignas(8) char one[8];
+  store_scalar(one, dtype, value);
+  const size_t size = itemsize(dtype);
+  char* o = static_cast<char*>(out);
+  if (value == 0.0 && !std::signbit(value)) {
+    std::memset(o, 0, static_cast<size_t>(n) * size);
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) std::memcpy(o + static_cast<size_t>(i) * size, one, size);
+}
+
+void full_kernel(const OpCall& c) {
+  fill(c.out().raw(), c.out().dtype(), c.out().numel(), c.attr(1).f());
+}
+
+void arange_infer(const OpCall& c, OutputSpecs& specs) {
+  const double start = c.attr(0).f(), end = c.attr(1).f(), step = c.attr(2).f();
+  ANNX_CHECK(step != 0 && std::isfinite(start) && std::isfinite(end) && std::isfinite(step), value,
+             "arange", "expected finite bounds and a non-zero step but got ", start, ", ", end,
+             ", ", step);
+  const double count = std::ceil((end - start) / step);
+  ANNX_CHECK(count < 1e15, value, "arange", "expected fewer than 10**15 elements but got ", count);
+  specs.push_back({{count > 0 ? static_cast<int64_t>(count) : 0}, dtype_or(c.attr(3), DType::f32)});
+}
+
+void arange_kernel(const OpCall& c) {
+  const Tensor& out = c.out();
+  char* o = static_cast<char*>(out.raw());
+  const size_t size = itemsize(out.dtype());
+  const double start = c.attr(0).f(), step = c.attr(2).f();
+  for (int64_t i = 0; i < out.numel(); ++i)
+    store_scalar(o + static_cast<size_t>(i) * size, out.dtype(),
+                 start + static_cast<double>(i) * step);
+}
+
+void eye_infer(const OpCall& c, OutputSpecs& specs) {
+  const int64_t n = c.attr(0).i(), m = c.attr(1).is_none() ? n : c.attr(1).i();
+  const Dims shape{n, m};
+  numel_of(shape, "eye");
+  specs.push_back({shape, dtype_or(c.attr(2), DType::f32)});
+}
+
+void eye_kernel(const OpCall& c) {
+  const Tensor& out = c.out();
+  fill(out.raw(), out.dtype(), out.numel(), 0);
+  for (int64_t i = 0; i < std::min(out.size(0), out.size(1)); ++i)
+    store_scalar(static_cast<char*>(out.raw()) +
+                     static_cast<size_t>(i * out.size(1) + i) * itemsize(out.dtype()),
+                 out.dtype(), 1.0);
+}
+
+}  // namespace
+
+namespace def {
+
+const OpDef full = {.name = "full",
+                    .signature = "full(int[] size, float fill_value, *, dtype? dtype=None) -> "
+                                 "Tensor",
+                    .doc = "A tensor of shape size filled with fill_value (float32 by default).",
+                    .infer = full_infer,
+                    .kernel = full_kernel,
+                    .flags = kNoMethod};
+const OpDef arange = {.name = "arange",
+                      .signature = "arange(float start, float end, float step=1.0, *, dtype? "
+                                   "dtype=None) -> Tensor",
+                      .doc = "start, start + step, ... up to but not including end.",
+                      .infer = arange_infer,
+                      .kernel = arange_kernel,
+                      .flags = kNoMethod};
+const OpDef eye = {.name = "eye",
+                   .signature = "eye(int n, int? m=None, *, dtype? dtype=None) -> Tensor",
+                   .doc = "An (n, m) matrix with ones on the diagonal; m defaults to n.",
+                   .infer = eye_infer,
+                   .kernel = eye_kernel,
+                   .flags = kNoMethod};
+
+}  // namespace def
+}  // namespace annx

@@ -1,0 +1,176 @@
+#include "ops/elementwise/driver.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/thread_pool.h"
+
+namespace annx {
+
+namespace {
+
+constexpr int64_t kTile = 1024;      // elements of a gathered tile: all operands stay in L1
+constexpr int64_t kDirectRun = 256;  // inner runs this long are worth a kernel call of their own
+
+struct Operand {
+  const char* data;
+  size_t size;
+  Dims strides;  // in elements, broadcast to the iteration shape
+  bool linear;   // walks memory in output order
+};
+
+// Merges neighbouring dimensions that every operand walks as one.
+void coalesce(Dims& shape, Operand* operands, int count) {
+  int out = 0;
+  for (int i = 1; i < shape.size(); ++i) {
+    bool merge = true;
+    for (int k = 0; k < count && merge; ++k) {
+      const Dims& s = operands[k].strides;
+      merge = shape[i] == 1 || shape[out] == 1 || s[out] == s[i] * shape[i];
+    }
+    if (merge) {
+      for (int k = 0; k < count; ++k)
+        if (shape[i] != 1) operands[k].strides[out] = operands[k].strides[i];
+      shape[out] *= shape[i];
+    } else {
+      ++out;
+      shape[out] = shape[i];
+      for (int k = 0; k < count; ++k) operands[k].strides[out] = operands[k].strides[i];
+    }
+  }
+  shape.resize(std::min(shape.size(), out + 1));
+  for (int k = 0; k < count; ++k) operands[k].strides.resize(shape.size());
+}
+
+template <size_t Size>
+void gather_typed(char* dst, const char* src, const Dims& shape, const Dims& strides, int64_t begin,
+                  int64_t count) {
+  const int n = shape.size();
+  if (n == 0) {
+    for (int64_t i = 0; i < count; ++i) std::memcpy(dst + i * Size, src, Size);
+    return;
+  }
+  int64_t index[kMaxDims];
+  int64_t rest = begin, at = 0;
+  for (int d = n - 1; d >= 0; --d) {
+    index[d] = rest % shape[d];
+    rest /= shape[d];
+    at += index[d] * strides[d];
+  }
+  const int64_t inner = shape[n - 1], step = strides[n - 1];
+  while (count > 0) {
+    const int64_t run = std::min(count, inner - index[n - 1]);
+    const char* p = src + at * static_cast<int64_t>(Size);
+    if (step == 1) {
+      std::memcpy(dst, p, static_cast<size_t>(run) * Size);
+    } else {
+      for (int64_t i = 0; i < run; ++i)
+        std::memcpy(dst + i * Size, p + i * step * static_cast<int64_t>(Size), Size);
+    }
+    dst += run * Size;
+    count -= run;
+    index[n - 1] += run;
+    at += run * step;
+    for (int d = n - 1; d > 0 && index[d] == shape[d]; --d) {
+      at += strides[d - 1] - shape[d] * strides[d];
+      index[d] = 0;
+      ++index[d - 1];
+    }
+  }
+}
+
+}  // namespace
+
+void gather_strided(void* dst, const void* src, size_t size, const Dims& shape, const Dims& strides,
+                    int64_t begin, int64_t count) {
+  char* d = static_cast<char*>(dst);
+  const char* s = static_cast<const char*>(src);
+  switch (size) {
+    case 1: return gather_typed<1>(d, s, shape, strides, begin, count);
+    case 2: return gather_typed<2>(d, s, shape, strides, begin, count);
+    case 4: return gather_typed<4>(d, s, shape, strides, begin, count);
+    default: return gather_typed<8>(d, s, shape, strides, begin, count);
+  }
+}
+
+Dims broadcast_strides(const Tensor& t, const Dims& shape) {
+  Dims out(shape.size(), 0);
+  const int lead = shape.size() - t.dim();
+  for (int i = 0; i < t.dim(); ++i)
+    out[lead + i] = t.shape()[i] == 1 ? 0 : t.strides()[i];
+  return out;
+}
+
+void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Tensor& out,
+                     const double* params, double work) {
+  const int64_t n = out.numel();
+  if (n == 0) return;
+  const size_t out_size = itemsize(out.dtype());
+  char* const out_data = static_cast<char*>(out.raw());
+  const auto grain = static_cast<int64_t>(std::max(8192.0, 32768.0 / std::max(work, 0.125) / 2));
+
+  bool all_linear = true;
+  for (int k = 0; k < count; ++k)
+    all_linear = all_linear && inputs[k].is_contiguous() && inputs[k].numel() == n;
+  if (all_linear) {
+    auto body = [&](int64_t begin, int64_t end) {
+      const void* in[kMaxElementwiseInputs];
+      for (int k = 0; k < count; ++k)
+        in[k] = static_cast<const char*>(inputs[k].raw()) +
+                begin * static_cast<int64_t>(itemsize(inputs[k].dtype()));
+      fn(in, out_data + begin * static_cast<int64_t>(out_size), end - begin, params);
+    };
+    if (n <= grain) return body(0, n);
+    return parallel_for(n, grain, body);
+  }
+
+  Operand operands[kMaxElementwiseInputs];
+  Dims shape = out.shape();
+  for (int k = 0; k < count; ++k) {
+    operands[k] = {static_cast<const char*>(inputs[k].raw()), itemsize(inputs[k].dtype()),
+                   broadcast_strides(inputs[k], shape), false};
+  }
+  coalesce(shape, operands, count);
+  for (int k = 0; k < count; ++k)
+    operands[k].linear = is_contiguous_layout(shape, operands[k].strides);
+  const int64_t inner = shape.empty() ? 1 : shape.back();
+
+  auto tiles = [&](int64_t begin, int64_t end) {
+    alignas(64) char buffer[kMaxElementwiseInputs][kTile * 8];
+    int64_t filled[kMaxElementwiseInputs] = {};  // elements of a repeated scalar already in buffer
+    for (int64_t at = begin; at < end;) {
+      const int64_t column = at % inner;
+      const bool direct = inner >= kDirectRun;
+      int64_t run = std::min(end - at, kTile);
+      if (direct) run = std::min(run, inner - column);
+      const void* in[kMaxElementwiseInputs];
+      for (int k = 0; k < count; ++k) {
+        const Operand& o = operands[k];
+        const auto size = static_cast<int64_t>(o.size);
+        if (o.linear) {
+          in[k] = o.data + at * size;
+        } else if (direct && o.strides.back() == 1) {
+          int64_t rest = at / inner, offset = column;
+          for (int d = shape.size() - 2; d >= 0; --d) {
+            offset += (rest % shape[d]) * o.strides[d];
+            rest /= shape[d];
+          }
+          in[k] = o.data + offset * size;
+        } else {
+          const bool scalar = shape.size() <= 1 && (shape.empty() || o.strides[0] == 0);
+          if (!scalar || filled[k] < run) {
+            gather_strided(buffer[k], o.data, o.size, shape, o.strides, at, run);
+            filled[k] = run;
+          }
+          in[k] = buffer[k];
+        }
+      }
+      fn(in, out_data + at * static_cast<int64_t>(out_size), run, params);
+      at += run;
+    }
+  };
+  if (n <= grain) return tiles(0, n);
+  parallel_for(n, grain, tiles);
+}
+
+}  // namespace annx

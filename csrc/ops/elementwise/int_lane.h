@@ -1,0 +1,59 @@
+// One integer with the vocabulary of the SIMD vectors, so that a row's formula serves integers too.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace annx {
+
+// bool is stored as a byte and every result is brought back to 0 or 1.
+struct Bool8 {
+  uint8_t v;
+};
+
+template <class T>
+struct IntLane {
+  using Wide = std::conditional_t<std::is_same_v<T, int64_t>, uint64_t, uint32_t>;
+  using Value = std::conditional_t<std::is_same_v<T, Bool8>, int32_t, T>;
+  using Scalar = Value;
+  Value v;
+
+  // Unsigned arithmetic: overflow wraps, as NumPy's does, and is defined.
+  friend IntLane operator+(IntLane a, IntLane b) { return make(Wide(a.v) + Wide(b.v)); }
+  friend IntLane operator-(IntLane a, IntLane b) { return make(Wide(a.v) - Wide(b.v)); }
+  friend IntLane operator*(IntLane a, IntLane b) { return make(Wide(a.v) * Wide(b.v)); }
+  friend IntLane operator-(IntLane a) { return make(Wide(0) - Wide(a.v)); }
+  friend IntLane abs(IntLane a) { return a.v < 0 ? -a : a; }
+  friend IntLane min(IntLane a, IntLane b) { return a.v < b.v ? a : b; }
+  friend IntLane max(IntLane a, IntLane b) { return a.v > b.v ? a : b; }
+  friend bool lt(IntLane a, IntLane b) { return a.v < b.v; }
+  friend bool le(IntLane a, IntLane b) { return a.v <= b.v; }
+  friend bool gt(IntLane a, IntLane b) { return a.v > b.v; }
+  friend bool ge(IntLane a, IntLane b) { return a.v >= b.v; }
+  friend bool eq(IntLane a, IntLane b) { return a.v == b.v; }
+  friend bool ne(IntLane a, IntLane b) { return a.v != b.v; }
+  friend IntLane select(bool m, IntLane a, IntLane b) { return m ? a : b; }
+  friend IntLane fnma(IntLane a, IntLane b, IntLane c) { return c - a * b; }
+  friend IntLane is_nan(IntLane) { return make(Wide(0)); }
+
+  static IntLane make(Wide w) { return {static_cast<Value>(w)}; }
+  static IntLane load(const T* p) {
+    if constexpr (std::is_same_v<T, Bool8>)
+      return {p->v != 0};
+    else
+      return {*p};
+  }
+  void store(T* p) const {
+    if constexpr (std::is_same_v<T, Bool8>)
+      p->v = v != 0;
+    else
+      *p = v;
+  }
+};
+
+template <class V>
+V splat(typename V::Scalar value) {
+  return V{value};
+}
+
+}  // namespace annx

@@ -1,0 +1,509 @@
+// Reading and adding at positions: index, index_select, gather, scatter_add, embedding, one_hot.
+#include <algorithm>
+#include <cstring>
+
+#include "core/thread_pool.h"
+#include "ops/indexing/positions.h"
+
+namespace annx {
+namespace {
+
+void zero(const Tensor& t) { std::memset(t.raw(), 0, t.nbytes()); }
+
+// index: x[:, i, :, j] with integer arrays ------------------------------------------------------
+
+// Where the broadcast of the index arrays goes and what is left over.
+struct IndexPlan {
+  Dims array_shape;   // broadcast shape of the arrays
+  Dims dims;          // indexed dimensions of input
+  Dims rest;          // the others
+  int position = 0;   // where array_shape stands in the result
+  Dims shape;         // of the result
+};
+
+IndexPlan plan_index(const Dims& input, const TensorList& inputs, int first, const Ints& dims) {
+  IndexPlan p;
+  ANNX_CHECK(inputs.size() - first == dims.size() && dims.size() > 0, value, "index",
+             "expected one array per indexed dimension but got ", inputs.size() - first,
+             " arrays and dims ", dims);
+  for (int64_t d : dims) p.dims.push_back(normalize_dim(d, input.size(), "index"));
+  for (int i = first; i < inputs.size(); ++i)
+    p.array_shape = broadcast_shapes(p.array_shape, inputs[i].shape(), "index");
+  bool adjacent = true;
+  for (int i = 1; i < p.dims.size(); ++i) adjacent = adjacent && p.dims[i] == p.dims[i - 1] + 1;
+  // Arrays in neighbouring dimensions stay in place, others move to the front (NumPy's rule).
+  p.position = adjacent ? static_cast<int>(p.dims[0]) : 0;
+  for (int i = 0; i < input.size(); ++i)
+    if (!p.dims.contains(i)) p.rest.push_back(i);
+  for (int i = 0; i < p.rest.size(); ++i) {
+    if (i == p.position)
+      for (int64_t s : p.array_shape) p.shape.push_back(s);
+    p.shape.push_back(input[static_cast<int>(p.rest[i])]);
+  }
+  if (p.position >= p.rest.size())
+    for (int64_t s : p.array_shape) p.shape.push_back(s);
+  return p;
+}
+
+void index_infer(const OpCall& c, OutputSpecs& specs) {
+  for (int i = 1; i < c.inputs.size(); ++i)
+    ANNX_CHECK(is_integral(c.in(i).dtype()) && c.in(i).dtype() != DType::b8, type, "index",
+               "expected integer arrays as indices but got dtype ", c.in(i).dtype());
+  const IndexPlan p = plan_index(c.in(0).shape(), c.inputs, 1, c.attr(0).ints());
+  numel_of(p.shape, "index");
+  specs.push_back({p.shape, c.in(0).dtype()});
+}
+
+// Calls fn(offset in input, offset in result, run) for every run of the trailing dimensions that
+// both walk contiguously; input has row-major strides.
+template <class F>
+void walk_index(const IndexPlan& p, const Dims& input, const TensorList& inputs, int first, F fn) {
+  const Dims strides = contiguous_strides(input);
+  const int count = p.dims.size();
+  int64_t points = 1;
+  for (int64_t s : p.array_shape) points *= s;
+  // Input offset of every point, with all indices checked before anything is written.
+  const Tensor offsets = Tensor::empty({points}, DType::i64);
+  int64_t* at = offsets.data<int64_t>();
+  std::fill_n(at, points, int64_t{0});
+  GradModeGuard no_grad(false);
+  for (int k = 0; k < count; ++k) {
+    const Tensor array = ops::contiguous(
+        ops::expand(as_positions(inputs[first + k], "index"), p.array_shape));
+    const int64_t* v = array.data<int64_t>();
+    const int d = static_cast<int>(p.dims[k]);
+    for (int64_t i = 0; i < points; ++i)
+      at[i] += checked_position(v[i], input[d], "index") * strides[d];
+  }
+  // Result = [rest before position][points][rest after]; the innermost rest is copied whole.
+  int64_t before = 1, after = 1;
+  for (int i = 0; i < p.rest.size(); ++i)
+    (i < p.position ? before : after) *= input[static_cast<int>(p.rest[i])];
+  auto rest_offset = [&](int64_t i, int from, int to) {
+    int64_t offset = 0;
+    for (int r = to - 1; r >= from; --r) {
+      const int d = static_cast<int>(p.rest[r]);
+      offset += (i % input[d]) * strides[d];
+      i /= input[d];
+    }
+    return offset;
+  };
+  // Trailing unindexed dimensions are one contiguous run.
+  int64_t run = 1;
+  int tail = p.rest.size();
+  for (int d = input.size() - 1; d >= 0 && tail > p.position && p.rest[tail - 1] == d; --d, --tail)
+    run *= input[d];
+  const int64_t middle = run ? after / run : 0;
+  int64_t out = 0;
+  for (int64_t b = 0; b < before; ++b) {
+    const int64_t base = rest_offset(b, 0, p.position);
+    for (int64_t i = 0; i < points; ++i)
+      for (int64_t m = 0; m < middle; ++m, out += run)
+        fn(base + at[i] + rest_offset(m, p.position, tail), out, run);
+  }
+}
+
+void index_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor x = ops::contiguous(c.in(0));
+  const size_t size = itemsize(x.dtype());
+  const IndexPlan p = plan_index(x.shape(), c.inputs, 1, c.attr(0).ints());
+  const char* src = static_cast<const char*>(x.raw());
+  char* dst = static_cast<char*>(c.out().raw());
+  walk_index(p, x.shape(), c.inputs, 1, [&](int64_t from, int64_t to, int64_t run) {
+    std::memcpy(dst + static_cast<size_t>(to) * size, src + static_cast<size_t>(from) * size,
+                static_cast<size_t>(run) * size);
+  });
+}
+
+void index_rule(BackwardCall& b) {
+  TensorList inputs{b.grad()};
+  for (int i = 1; i < b.input_count(); ++i) inputs.push_back(b.input(i));
+  b.set(0, call(def::index_add_backward, std::move(inputs), {b.attr(0), Attr(b.input_shape(0))}));
+}
+
+// The gradient of index: zeros with grad added at every position.
+void index_add_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({c.attr(1).dims(), c.in(0).dtype()});
+}
+
+void index_add_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  zero(c.out());
+  const Tensor g = ops::contiguous(c.in(0));
+  const size_t size = itemsize(g.dtype());
+  const Dims shape = c.attr(1).dims();
+  const IndexPlan p = plan_index(shape, c.inputs, 1, c.attr(0).ints());
+  const char* src = static_cast<const char*>(g.raw());
+  char* dst = static_cast<char*>(c.out().raw());
+  walk_index(p, shape, c.inputs, 1, [&](int64_t to, int64_t from, int64_t run) {
+    add_row(dst + static_cast<size_t>(to) * size, src + static_cast<size_t>(from) * size, run,
+            g.dtype());
+  });
+}
+
+void index_add_rule(BackwardCall& b) {
+  TensorList inputs{b.grad()};
+  for (int i = 1; i < b.input_count(); ++i) inputs.push_back(b.input(i));
+  b.set(0, call(def::index, std::move(inputs), {b.attr(0)}));
+}
+
+// index_select and embedding --------------------------------------------------------------------
+
+TensorList index_select(const OpCall& c) {
+  const int d = normalize_dim(c.attr(0).i(), c.in(0).dim(), "index_select");
+  ANNX_CHECK(c.in(1).dim() == 1, value, "index_select",
+             "expected a one-dimensional index but got shape ", c.in(1).shape());
+  return {call(def::index, {c.in(0), c.in(1)}, {Attr(Ints{d})})};
+}
+
+void embedding_infer(const OpCall& c, OutputSpecs& specs) {
+  const Tensor &w = c.in(0), &i = c.in(1);
+  ANNX_CHECK(w.dim() == 2, value, "embedding",
+             "expected weight of shape (num_embeddings, embedding_dim) but got ", w.shape());
+  ANNX_CHECK(is_integral(i.dtype()) && i.dtype() != DType::b8, type, "embedding",
+             "expected integer indices but got dtype ", i.dtype());
+  Dims shape = i.shape();
+  shape.push_back(w.size(1));
+  numel_of(shape, "embedding");
+  specs.push_back({shape, w.dtype()});
+}
+
+int64_t embedding_row(int64_t i, int64_t rows) {
+  ANNX_CHECK(i >= 0 && i < rows, index, "embedding", "expected indices in [0, ", rows - 1,
+             "] but got ", i);
+  return i;
+}
+
+void embedding_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor w = ops::contiguous(c.in(0));
+  const Tensor i = as_positions(c.in(1), "embedding");
+  const size_t row = static_cast<size_t>(w.size(1)) * itemsize(w.dtype());
+  const int64_t rows = w.size(0), n = i.numel();
+  const int64_t* at = i.data<int64_t>();
+  for (int64_t k = 0; k < n; ++k) embedding_row(at[k], rows);
+  parallel_for(n, std::max<int64_t>(1, 65536 / std::max<int64_t>(static_cast<int64_t>(row), 1)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t k = begin; k < end; ++k)
+                   std::memcpy(static_cast<char*>(c.out().raw()) + static_cast<size_t>(k) * row,
+                               static_cast<const char*>(w.raw()) + static_cast<size_t>(at[k]) * row,
+                               row);
+               });
+}
+
+void embedding_rule(BackwardCall& b) {
+  if (b.needs(0))
+    b.set(0, call(def::embedding_backward, {b.grad(), b.input(1)},
+                  {Attr(b.input_shape(0)[0]), b.attr(0)}));
+}
+
+void embedding_backward_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({{c.attr(0).i(), c.in(0).size(-1)}, c.in(0).dtype()});
+}
+
+void embedding_backward_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  zero(c.out());
+  const Tensor g = ops::contiguous(c.in(0));
+  const Tensor i = as_positions(c.in(1), "embedding");
+  const int64_t dim = g.size(-1), n = i.numel(), rows = c.attr(0).i();
+  const int64_t padding = c.attr(1).is_none() ? -1
+                          : c.attr(1).i() < 0 ? c.attr(1).i() + rows
+                                              : c.attr(1).i();
+  const size_t row = static_cast<size_t>(dim) * itemsize(g.dtype());
+  const int64_t* at = i.data<int64_t>();
+  for (int64_t k = 0; k < n; ++k) {  // in order: the same bits for any number of threads
+    if (at[k] == padding) continue;
+    add_row(static_cast<char*>(c.out().raw()) + static_cast<size_t>(at[k]) * row,
+            static_cast<const char*>(g.raw()) + static_cast<size_t>(k) * row, dim, g.dtype());
+  }
+}
+
+void embedding_backward_rule(BackwardCall& b) {
+  Tensor g = call(def::embedding, {b.grad(), b.input(1)}, {Attr()});
+  if (!b.attr(1).is_none()) {
+    int64_t padding = b.attr(1).i();
+    if (padding < 0) padding += b.attr(0).i();
+    const Tensor keep = ops::ne(b.input(1), ops::number(static_cast<double>(padding)));
+    g = ops::where(ops::unsqueeze(keep, -1), g, ops::number(0));
+  }
+  b.set(0, g);
+}
+
+// gather and scatter_add --------------------------------------------------------------------------
+
+void check_gather(const Tensor& x, const Dims& input, const Tensor& index, int d, const char* op) {
+  ANNX_CHECK(is_integral(index.dtype()) && index.dtype() != DType::b8, type, op,
+             "expected integer indices but got dtype ", index.dtype());
+  ANNX_CHECK(index.dim() == input.size(), value, op, "expected an index of ", input.size(),
+             " dimensions but got shape ", index.shape());
+  for (int i = 0; i < input.size(); ++i)
+    ANNX_CHECK(i == d || index.size(i) <= input[i], value, op,
+               "expected an index no larger than ", input, " outside dim ", d, " but got shape ",
+               index.shape());
+  (void)x;
+}
+
+// Calls fn(offset in the full tensor, element number of index) for every element of index.
+template <class F>
+void walk_gather(const Dims& full, const Tensor& index, int d, const char* op, F fn) {
+  const Dims strides = contiguous_strides(full);
+  const int64_t* v = index.data<int64_t>();
+  Dims at(index.dim(), 0);
+  for (int64_t i = 0; i < index.numel(); ++i) {
+    int64_t offset = 0;
+    for (int k = 0; k < at.size(); ++k)
+      offset += (k == d ? checked_position(v[i], full[d], op) : at[k]) * strides[k];
+    fn(offset, i);
+    for (int k = at.size() - 1; k >= 0 && ++at[k] == index.size(k); --k) at[k] = 0;
+  }
+}
+
+void gather_infer(const OpCall& c, OutputSpecs& specs) {
+  const int d = normalize_dim(c.attr(0).i(), c.in(0).dim(), "gather");
+  check_gather(c.in(0), c.in(0).shape(), c.in(1), d, "gather");
+  specs.push_back({c.in(1).shape(), c.in(0).dtype()});
+}
+
+void gather_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor x = ops::contiguous(c.in(0));
+  const Tensor index = as_positions(c.in(1), "gather");
+  const int d = normalize_dim(c.attr(0).i(), x.dim(), "gather");
+  const size_t size = itemsize(x.dtype());
+  walk_gather(x.shape(), index, d, "gather", [&](int64_t from, int64_t to) {
+    std::memcpy(static_cast<char*>(c.out().raw()) + static_cast<size_t>(to) * size,
+                static_cast<const char*>(x.raw()) + static_cast<size_t>(from) * size, size);
+  });
+}
+
+void gather_rule(BackwardCall& b) {
+  const Tensor zeros = ops::zeros(b.input_shape(0), b.grad().dtype());
+  b.set(0, call(def::scatter_add, {zeros, b.input(1), b.grad()}, {b.attr(0)}));
+}
+
+void scatter_add_infer(const OpCall& c, OutputSpecs& specs) {
+  const int d = normalize_dim(c.attr(0).i(), c.in(0).dim(), "scatter_add");
+  check_gather(c.in(0), c.in(0).shape(), c.in(1), d, "scatter_add");
+  ANNX_CHECK(c.in(2).dtype() == c.in(0).dtype(), type, "scatter_add", "expected src of dtype ",
+             c.in(0).dtype(), " but got ", c.in(2).dtype());
+  bool fits = c.in(2).dim() == c.in(1).dim();
+  for (int i = 0; fits && i < c.in(1).dim(); ++i) fits = c.in(1).size(i) <= c.in(2).size(i);
+  ANNX_CHECK(fits, value, "scatter_add", "expected src at least as large as index, of shape ",
+             c.in(1).shape(), ", but got ", c.in(2).shape());
+  specs.push_back({c.in(0).shape(), c.in(0).dtype()});
+}
+
+void scatter_add_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor x = ops::contiguous(c.in(0));
+  const Tensor index = as_positions(c.in(1), "scatter_add");
+  Tensor src = c.in(2);
+  for (int i = 0; i < index.dim(); ++i) src = ops::slice(src, i, 0, index.size(i));
+  src = ops::contiguous(src);
+  const int d = normalize_dim(c.attr(0).i(), x.dim(), "scatter_add");
+  const size_t size = itemsize(x.dtype());
+  std::memcpy(c.out().raw(), x.raw(), x.nbytes());
+  walk_gather(x.shape(), index, d, "scatter_add", [&](int64_t to, int64_t from) {
+    add_row(static_cast<char*>(c.out().raw()) + static_cast<size_t>(to) * size,
+            static_cast<const char*>(src.raw()) + static_cast<size_t>(from) * size, 1, x.dtype());
+  });
+}
+
+void scatter_add_rule(BackwardCall& b) {
+  if (b.needs(0)) b.set(0, b.grad());
+  if (!b.needs(2)) return;
+  const Tensor index = b.input(1);
+  Tensor g = call(def::gather, {b.grad(), index}, {b.attr(0)});
+  if (!(b.input_shape(2) == index.shape())) {  // src was larger than index: the rest has no part
+    Ints pads;
+    for (int i = index.dim() - 1; i >= 0; --i) {
+      pads.push_back(0);
+      pads.push_back(b.input_shape(2)[i] - index.size(i));
+    }
+    g = call(def::pad, {g}, {Attr(pads), Attr(0.0)});
+  }
+  b.set(2, g);
+}
+
+// one_hot, nonzero, masked_select -----------------------------------------------------------------
+
+TensorList one_hot(const OpCall& c) {
+  const Tensor i = as_positions(c.in(0), "one_hot");
+  int64_t classes = c.attr(0).i();
+  int64_t largest = -1;
+  for (int64_t k = 0; k < i.numel(); ++k) {
+    ANNX_CHECK(i.data<int64_t>()[k] >= 0, index, "one_hot", "expected classes >= 0 but got ",
+               i.data<int64_t>()[k]);
+    largest = std::max(largest, i.data<int64_t>()[k]);
+  }
+  if (classes < 0) classes = largest + 1;
+  ANNX_CHECK(classes > 0 || i.numel() == 0, value, "one_hot", "expected num_classes > 0 but got ",
+             classes);
+  ANNX_CHECK(largest < classes, index, "one_hot", "expected classes below ", classes, " but got ",
+             largest);
+  Dims shape = i.shape();
+  shape.push_back(classes);
+  Tensor out = Tensor::empty(shape, DType::i64);
+  zero(out);
+  for (int64_t k = 0; k < i.numel(); ++k)
+    out.data<int64_t>()[k * classes + i.data<int64_t>()[k]] = 1;
+  return {out};
+}
+
+TensorList nonzero(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor mask = ops::contiguous(ops::cast(c.in(0), DType::b8));
+  const uint8_t* m = mask.data<uint8_t>();
+  int64_t count = 0;
+  for (int64_t i = 0; i < mask.numel(); ++i) count += m[i] != 0;
+  const int64_t nd = mask.dim();
+  Tensor out = Tensor::empty({count, nd}, DType::i64);
+  int64_t* o = out.data<int64_t>();
+  for (int64_t i = 0; i < mask.numel(); ++i) {
+    if (!m[i]) continue;
+    int64_t rest = i;
+    for (int d = static_cast<int>(nd) - 1; d >= 0; --d) {
+      o[d] = rest % mask.size(d);
+      rest /= mask.size(d);
+    }
+    o += nd;
+  }
+  return {out};
+}
+
+TensorList masked_select(const OpCall& c) {
+  ANNX_CHECK(c.in(1).dtype() == DType::b8, type, "masked_select",
+             "expected a bool mask but got dtype ", c.in(1).dtype());
+  const Dims shape = broadcast_shapes(c.in(0).shape(), c.in(1).shape(), "masked_select");
+  const Tensor flat = ops::reshape(ops::expand(c.in(0), shape), {-1});
+  const Tensor mask = ops::reshape(ops::contiguous(ops::expand(c.in(1), shape)), {-1});
+  const Tensor at = ops::reshape(call(def::nonzero, {mask}), {-1});
+  return {call(def::index, {flat, at}, {Attr(Ints{0})})};
+}
+
+TensorList masked_fill(const OpCall& c) {
+  ANNX_CHECK(c.in(1).dtype() == DType::b8, type, "masked_fill",
+             "expected a bool mask but got dtype ", c.in(1).dtype());
+  return {ops::where(c.in(1), ops::number(c.attr(0).f()), c.in(0))};
+}
+
+// tril, triu ----------------------------------------------------------------------------------------
+
+Tensor triangle_mask(const Tensor& x, int64_t diagonal) {
+  ANNX_CHECK(x.dim() >= 2, value, "tril", "expected at least two dimensions but got shape ",
+             x.shape());
+  const int64_t rows = x.size(-2), columns = x.size(-1);
+  Tensor mask = Tensor::empty({rows, columns}, DType::b8);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j)
+      mask.data<uint8_t>()[i * columns + j] = j - i <= diagonal;
+  return mask;
+}
+
+TensorList tril(const OpCall& c) {
+  return {ops::where(triangle_mask(c.in(0), c.attr(0).i()), c.in(0), ops::number(0))};
+}
+TensorList triu(const OpCall& c) {
+  return {ops::where(triangle_mask(c.in(0), c.attr(0).i() - 1), ops::number(0), c.in(0))};
+}
+
+}  // namespace
+
+namespace def {
+
+const OpDef index = {.name = "index",
+                     .signature = "index(Tensor input, Tensor[] indices, int[] dims) -> Tensor",
+                     .doc = "input[..., i, ..., j, ...]: integer arrays, broadcast together, pick "
+                            "along dims. Neighbouring dims stay in place, others move to the front.",
+                     .infer = index_infer,
+                     .kernel = index_kernel,
+                     .backward = index_rule,
+                     .saves = 0xfffe,  // every index array
+                     .flags = kHalfNative | kNoMethod};
+const OpDef index_add_backward = {
+    .name = "index_add_backward",
+    .signature = "index_add_backward(Tensor grad, Tensor[] indices, int[] dims, int[] shape) -> "
+                 "Tensor",
+    .doc = "Zeros of shape with grad added at the positions of index.",
+    .infer = index_add_infer,
+    .kernel = index_add_kernel,
+    .backward = index_add_rule,
+    .saves = 0xfffe,
+    .flags = kInternal};
+const OpDef index_select = {
+    .name = "index_select",
+    .signature = "index_select(Tensor input, int dim, Tensor index) -> Tensor",
+    .doc = "The slices of input along dim at the positions of index (one-dimensional).",
+    .composite = annx::index_select,
+    .flags = kHalfNative};
+const OpDef embedding = {
+    .name = "embedding",
+    .signature = "embedding(Tensor weight, Tensor indices, int? padding_idx=None) -> Tensor",
+    .doc = "Rows of weight (num_embeddings, embedding_dim) at indices: shape (*indices, "
+           "embedding_dim). The row padding_idx gets no gradient.",
+    .infer = embedding_infer,
+    .kernel = embedding_kernel,
+    .backward = embedding_rule,
+    .saves = save_input(1),
+    .flags = kHalfNative | kNoMethod};
+const OpDef embedding_backward = {
+    .name = "embedding_backward",
+    .signature = "embedding_backward(Tensor grad, Tensor indices, int num_embeddings, int? "
+                 "padding_idx=None) -> Tensor",
+    .doc = "Gradient of embedding for its weight.",
+    .infer = embedding_backward_infer,
+    .kernel = embedding_backward_kernel,
+    .backward = embedding_backward_rule,
+    .saves = save_input(1),
+    .flags = kInternal};
+const OpDef gather = {.name = "gather",
+                      .signature = "gather(Tensor input, int dim, Tensor index) -> Tensor",
+                      .doc = "out[i][j] = input[index[i][j]][j] for dim 0, and likewise: one "
+                             "element of input along dim per element of index.",
+                      .infer = gather_infer,
+                      .kernel = gather_kernel,
+                      .backward = gather_rule,
+                      .saves = save_input(1),
+                      .flags = kHalfNative};
+const OpDef scatter_add = {
+    .name = "scatter_add",
+    .signature = "scatter_add(Tensor input, int dim, Tensor index, Tensor src) -> Tensor",
+    .doc = "input with src added at the positions index names along dim, in order.",
+    .infer = scatter_add_infer,
+    .kernel = scatter_add_kernel,
+    .backward = scatter_add_rule,
+    .saves = save_input(1)};
+const OpDef one_hot = {.name = "one_hot",
+                       .signature = "one_hot(Tensor input, int num_classes=-1) -> Tensor",
+                       .doc = "int64 (*input, num_classes) with a 1 at each class; -1 takes the "
+                              "largest class plus one.",
+                       .composite = annx::one_hot,
+                       .flags = kNoMethod | kNoCapture};
+const OpDef nonzero = {.name = "nonzero",
+                       .signature = "nonzero(Tensor input) -> Tensor",
+                       .doc = "Positions of the elements that are not zero: int64 (count, ndim).",
+                       .composite = annx::nonzero,
+                       .flags = kHalfNative | kNoCapture};
+const OpDef masked_select = {.name = "masked_select",
+                             .signature = "masked_select(Tensor input, Tensor mask) -> Tensor",
+                             .doc = "The elements of input where mask holds, in one dimension.",
+                             .composite = annx::masked_select,
+                             .flags = kHalfNative | kNoCapture};
+const OpDef masked_fill = {
+    .name = "masked_fill",
+    .signature = "masked_fill(Tensor input, Tensor mask, float value) -> Tensor",
+    .doc = "value where mask (bool) holds, else input.",
+    .composite = annx::masked_fill};
+const OpDef tril = {.name = "tril",
+                    .signature = "tril(Tensor input, int diagonal=0) -> Tensor",
+                    .doc = "The lower triangle of the last two dimensions; the rest is zero.",
+                    .composite = annx::tril};
+const OpDef triu = {.name = "triu",
+                    .signature = "triu(Tensor input, int diagonal=0) -> Tensor",
+                    .doc = "The upper triangle of the last two dimensions; the rest is zero.",
+                    .composite = annx::triu};
+
+}  // namespace def
+}  // namespace annx

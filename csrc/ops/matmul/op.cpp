@@ -1,0 +1,296 @@
+// matmul (any broadcast of batches) and linear with its bias and activation, over gemm/.
+#include <cstring>
+
+#include "gemm/gemm.h"
+#include "ops/activation/gradient.h"
+#include "ops/functional.h"
+
+namespace annx {
+namespace {
+
+// matmul --------------------------------------------------------------------------------------
+
+struct MatmulShape {
+  int64_t m, n, k;
+  Dims batch;  // broadcast batch dimensions
+};
+
+MatmulShape matmul_shape(const Tensor& a, const Tensor& b) {
+  ANNX_CHECK(a.dim() > 0 && b.dim() > 0, value, "matmul",
+             "expected operands of at least one dimension but got shapes ", a.shape(), " and ",
+             b.shape());
+  const int64_t m = a.dim() > 1 ? a.size(-2) : 1, k = a.size(-1);
+  const int64_t kb = b.dim() > 1 ? b.size(-2) : b.size(0), n = b.dim() > 1 ? b.size(-1) : 1;
+  ANNX_CHECK(k == kb, value, "matmul", "expected inner sizes to agree but got shapes ", a.shape(),
+             " and ", b.shape(), " (", k, " and ", kb, ")");
+  Dims batch_a, batch_b;
+  for (int i = 0; i + 2 < a.dim(); ++i) batch_a.push_back(a.size(i));
+  for (int i = 0; i + 2 < b.dim(); ++i) batch_b.push_back(b.size(i));
+  return {m, n, k, broadcast_shapes(batch_a, batch_b, "matmul")};
+}
+
+void matmul_infer(const OpCall& c, OutputSpecs& specs) {
+  const Tensor &a = c.in(0), &b = c.in(1);
+  const DType t = a.dtype();
+  ANNX_CHECK(t != DType::b8 && t != DType::u8, type, "matmul",
+             "expected a floating, int32 or int64 dtype but got ", t);
+  const MatmulShape s = matmul_shape(a, b);
+  Dims shape = s.batch;
+  if (a.dim() > 1) shape.push_back(s.m);
+  if (b.dim() > 1) shape.push_back(s.n);
+  numel_of(shape, "matmul");
+  specs.push_back({shape, t});
+}
+
+// Row and column strides of the matrix in the last two dimensions.
+void matrix_strides(const Tensor& t, bool left, int64_t* rs, int64_t* cs) {
+  if (t.dim() > 1) {
+    *rs = t.stride(-2);
+    *cs = t.stride(-1);
+  } else {
+    *rs = left ? 0 : t.stride(0);
+    *cs = left ? t.stride(0) : 1;
+  }
+}
+
+int64_t batch_stride(const Tensor& t, int i, int batch_dims) {
+  const int at = i - (batch_dims - (t.dim() - 2));
+  return t.dim() <= 2 || at < 0 || t.size(at) == 1 ? 0 : t.stride(at);
+}
+
+template <class T>
+void matmul_float(const Tensor& a, const Tensor& b, const Tensor& out, const MatmulShape& s) {
+  GemmArgs<T> args;
+  args.m = s.m, args.n = s.n, args.k = s.k;
+  args.a = a.data<T>(), args.b = b.data<T>(), args.c = out.data<T>();
+  matrix_strides(a, true, &args.a_rs, &args.a_cs);
+  matrix_strides(b, false, &args.b_rs, &args.b_cs);
+  args.c_rs = s.n;
+  const int nb = s.batch.size();
+  // Rows of a batched left operand against one matrix are one tall product.
+  if (nb > 0 && b.dim() <= 2 && a.is_contiguous()) {
+    args.m = a.numel() / std::max<int64_t>(s.k, 1);
+    if (s.k == 0) args.m = out.numel() / std::max<int64_t>(s.n, 1);
+    args.a_rs = s.k, args.a_cs = 1;
+    return gemm(args);
+  }
+  // The last two batch dimensions go to gemm_batched, those before it are walked here.
+  GemmBatch batch;
+  if (nb >= 1) {
+    batch.inner = s.batch[nb - 1];
+    batch.a_inner = batch_stride(a, nb - 1, nb), batch.b_inner = batch_stride(b, nb - 1, nb);
+    batch.c_inner = s.m * s.n;
+  }
+  if (nb >= 2) {
+    batch.outer = s.batch[nb - 2];
+    batch.a_outer = batch_stride(a, nb - 2, nb), batch.b_outer = batch_stride(b, nb - 2, nb);
+    batch.c_outer = batch.c_inner * batch.inner;
+  }
+  int64_t rest = 1;
+  for (int i = 0; i + 2 < nb; ++i) rest *= s.batch[i];
+  for (int64_t r = 0; r < rest; ++r) {
+    GemmArgs<T> part = args;
+    int64_t index = r;
+    for (int i = nb - 3; i >= 0; --i) {
+      part.a += (index % s.batch[i]) * batch_stride(a, i, nb);
+      part.b += (index % s.batch[i]) * batch_stride(b, i, nb);
+      index /= s.batch[i];
+    }
+    part.c += r * batch.outer * batch.inner * s.m * s.n;
+    if (nb == 0)
+      gemm(part);
+    else
+      gemm_batched(part, batch);
+  }
+}
+
+// Integers: exact, and rare enough for plain loops (sums wrap as NumPy's do).
+template <class T>
+void matmul_int(const Tensor& a, const Tensor& b, const Tensor& out, const MatmulShape& s) {
+  using U = std::make_unsigned_t<T>;
+  int64_t ars, acs, brs, bcs;
+  matrix_strides(a, true, &ars, &acs);
+  matrix_strides(b, false, &brs, &bcs);
+  const int nb = s.batch.size();
+  int64_t batches = 1;
+  for (int64_t d : s.batch) batches *= d;
+  T* o = out.data<T>();
+  for (int64_t r = 0; r < batches; ++r) {
+    const T *pa = a.data<T>(), *pb = b.data<T>();
+    int64_t index = r;
+    for (int i = nb - 1; i >= 0; --i) {
+      pa += (index % s.batch[i]) * batch_stride(a, i, nb);
+      pb += (index % s.batch[i]) * batch_stride(b, i, nb);
+      index /= s.batch[i];
+    }
+    for (int64_t i = 0; i < s.m; ++i)
+      for (int64_t j = 0; j < s.n; ++j) {
+        U sum = 0;
+        for (int64_t p = 0; p < s.k; ++p)
+          sum += static_cast<U>(pa[i * ars + p * acs]) * static_cast<U>(pb[p * brs + j * bcs]);
+        *o++ = static_cast<T>(sum);
+      }
+  }
+}
+
+void matmul_kernel(const OpCall& c) {
+  const Tensor &a = c.in(0), &b = c.in(1);
+  if (c.out().numel() == 0) return;
+  const MatmulShape s = matmul_shape(a, b);
+  switch (a.dtype()) {
+    case DType::f32: return matmul_float<float>(a, b, c.out(), s);
+    case DType::f64: return matmul_float<double>(a, b, c.out(), s);
+    case DType::i64: return matmul_int<int64_t>(a, b, c.out(), s);
+    default: return matmul_int<int32_t>(a, b, c.out(), s);
+  }
+}
+
+void matmul_rule(BackwardCall& call) {
+  Tensor a = call.input(0), b = call.input(1), g = call.grad();
+  const bool vector_a = a.dim() == 1, vector_b = b.dim() == 1;
+  if (vector_a) {
+    a = ops::unsqueeze(a, 0);
+    g = ops::unsqueeze(g, vector_b ? -1 : -2);
+  }
+  if (vector_b) {
+    b = ops::unsqueeze(b, 1);
+    g = ops::unsqueeze(g, -1);
+  }
+  if (call.needs(0)) {
+    Tensor d = ops::sum_to(ops::matmul(g, ops::transpose(b, -2, -1)), a.shape());
+    call.set(0, ops::reshape(d, call.input_shape(0)));
+  }
+  if (call.needs(1)) {
+    Tensor d;
+    if (b.dim() == 2 && a.dim() > 2) {  // one product over all batches
+      const Tensor rows = ops::reshape(a, {-1, a.size(-1)});
+      d = ops::matmul(ops::transpose(rows, 0, 1), ops::reshape(g, {-1, g.size(-1)}));
+    } else {
+      d = ops::sum_to(ops::matmul(ops::transpose(a, -2, -1), g), b.shape());
+    }
+    call.set(1, ops::reshape(d, call.input_shape(1)));
+  }
+}
+
+Cost matmul_cost(const OpCall& c) {
+  const MatmulShape s = matmul_shape(c.in(0), c.in(1));
+  return {2.0 * static_cast<double>(s.k) * static_cast<double>(c.out().numel()),
+          static_cast<double>(c.in(0).nbytes() + c.in(1).nbytes() + c.out().nbytes())};
+}
+
+// linear --------------------------------------------------------------------------------------
+
+Activation parse_activation(const char* text) {
+  constexpr const char* names[kActivationCount] = {"none", "relu", "sigmoid",   "tanh",
+                                                   "gelu", "gelu_tanh", "silu"};
+  for (int i = 0; i < kActivationCount; ++i)
+    if (std::strcmp(text, names[i]) == 0) return static_cast<Activation>(i);
+  fail(ErrorKind::value, "linear", "expected activation none, relu, sigmoid, tanh, gelu, gelu_tanh "
+       "or silu but got '", text, "'");
+}
+
+void linear_infer(const OpCall& c, OutputSpecs& specs) {
+  const Tensor &x = c.in(0), &w = c.in(1);
+  parse_activation(c.attr(0).text());
+  ANNX_CHECK(is_floating(x.dtype()), type, "linear", "expected a floating input but got dtype ",
+             x.dtype());
+  ANNX_CHECK(w.dim() == 2, value, "linear",
+             "expected weight of shape (out_features, in_features) but got ", w.shape());
+  ANNX_CHECK(x.dim() >= 1 && x.size(-1) == w.size(1), value, "linear",
+             "expected input of shape (..., ", w.size(1), ") but got ", x.shape());
+  ANNX_CHECK(!c.has(2) || c.in(2).shape() == Dims{w.size(0)}, value, "linear",
+             "expected bias of shape (", w.size(0), ",) but got ", c.in(2).shape());
+  Dims shape = x.shape();
+  shape.back() = w.size(0);
+  numel_of(shape, "linear");
+  specs.push_back({shape, x.dtype()});
+}
+
+template <class T>
+void linear_run(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor &w = c.in(1), &out = c.out();
+  const Tensor x = c.in(0).dim() == 2 ? c.in(0) : ops::contiguous(c.in(0));
+  const Tensor bias = c.has(2) ? ops::contiguous(c.in(2)) : Tensor();
+  GemmArgs<T> args;
+  args.n = w.size(0), args.k = w.size(1);
+  args.m = out.numel() / args.n;
+  args.a = x.data<T>();
+  args.a_rs = x.dim() == 2 ? x.stride(0) : args.k;
+  args.a_cs = x.dim() == 2 ? x.stride(1) : 1;
+  args.b = w.data<T>(), args.b_rs = w.stride(1), args.b_cs = w.stride(0);
+  args.c = out.data<T>(), args.c_rs = args.n;
+  if (bias.defined()) args.bias = bias.data<T>();
+  args.activation = parse_activation(c.attr(0).text());
+  gemm(args);
+}
+
+void linear_kernel(const OpCall& c) {
+  if (c.out().numel() == 0) return;
+  if (c.out().dtype() == DType::f32)
+    linear_run<float>(c);
+  else
+    linear_run<double>(c);
+}
+
+void linear_rule(BackwardCall& b) {
+  const Tensor x = b.input(0), w = b.input(1);
+  const Activation activation = parse_activation(b.attr(0).text());
+  Tensor g = b.grad();
+  if (activation != Activation::none) {
+    // The input of gelu and silu is not kept: recomputing costs one product, keeping it memory.
+    Tensor z;
+    if (ops::gradient_needs_input(activation))
+      z = call(def::linear, {x, w, b.input_count() > 2 ? b.input(2) : Tensor()}, {Attr("none")});
+    g = ops::activation_gradient(activation, g, z, z.defined() ? Tensor() : b.output());
+  }
+  const bool flat = x.dim() == 2;
+  const Tensor rows = flat ? g : ops::reshape(g, {-1, w.size(0)});
+  if (b.needs(0)) {
+    const Tensor dx = ops::matmul(rows, w);
+    b.set(0, flat ? dx : ops::reshape(dx, b.input_shape(0)));
+  }
+  if (b.needs(1)) {
+    const Tensor inputs = flat ? x : ops::reshape(x, {-1, w.size(1)});
+    b.set(1, ops::matmul(ops::transpose(rows, 0, 1), inputs));
+  }
+  if (b.input_count() > 2 && b.needs(2)) b.set(2, ops::sum(rows, {0}));
+}
+
+Cost linear_cost(const OpCall& c) {
+  double bytes = static_cast<double>(c.in(0).nbytes() + c.in(1).nbytes() + c.out().nbytes());
+  return {2.0 * static_cast<double>(c.in(1).size(1)) * static_cast<double>(c.out().numel()), bytes};
+}
+
+}  // namespace
+
+namespace def {
+
+const OpDef matmul = {
+    .name = "matmul",
+    .signature = "matmul(Tensor input, Tensor other) -> Tensor",
+    .doc = "Matrix product of the last two dimensions; the dimensions before them broadcast. A "
+           "vector on the left is a row, on the right a column, and that dimension is dropped.",
+    .infer = matmul_infer,
+    .kernel = matmul_kernel,
+    .backward = matmul_rule,
+    .cost = matmul_cost,
+    .saves = save_input(0) | save_input(1),
+    .flags = kPromote};
+
+const OpDef linear = {
+    .name = "linear",
+    .signature = "linear(Tensor input, Tensor weight, Tensor? bias=None, str activation='none') -> "
+                 "Tensor",
+    .doc = "activation(input @ weight.T + bias): input (..., in), weight (out, in), bias (out,). "
+           "activation is none, relu, sigmoid, tanh, gelu, gelu_tanh or silu, computed in the same "
+           "pass.",
+    .infer = linear_infer,
+    .kernel = linear_kernel,
+    .backward = linear_rule,
+    .cost = linear_cost,
+    .saves = save_input(0) | save_input(1) | save_input(2) | save_output(0),
+    .flags = kPromote | kNoMethod};
+
+}  // namespace def
+}  // namespace annx

@@ -1,0 +1,109 @@
+// Layer normalisation of rows: mean and variance in two passes (sum-inl.h), then the quotient.
+
+namespace {
+
+template <class V>
+struct NormalizeRow {
+  V mean, rstd;
+  ANNX_INLINE_MEMBER V operator()(V x) const { return (x - mean) * rstd; }
+};
+template <class V>
+struct NormalizeRowAffine {
+  V mean, rstd;
+  ANNX_INLINE_MEMBER V operator()(V x, V w, V b) const { return fma((x - mean) * rstd, w, b); }
+};
+
+// weight and bias are both null or both given.
+template <class V>
+void layer_norm(const typename V::Scalar* x, const typename V::Scalar* weight,
+                const typename V::Scalar* bias, int64_t rows, int64_t n, double eps,
+                typename V::Scalar* y, typename V::Scalar* mean, typename V::Scalar* rstd) {
+  using T = typename V::Scalar;
+  const auto count = static_cast<double>(n);
+  for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
+    mean[r] = static_cast<T>(sum_run<V>(x, n, SumIdentity<V>{}) / count);
+    const V m = splat<V>(mean[r]);
+    const double variance = sum_run<V>(x, n, SumRowDeviation<V>{m}) / count;
+    rstd[r] = static_cast<T>(1 / __builtin_sqrt(variance + eps));
+    const V s = splat<V>(rstd[r]);
+    if (weight) {
+      map3<V>(x, weight, bias, y, n, NormalizeRowAffine<V>{m, s});
+    } else {
+      map1<V>(x, y, n, NormalizeRow<V>{m, s});
+    }
+  }
+}
+
+// With h = (x - mean) * rstd and gw = g * weight:
+//   dx = rstd * (gw - mean(gw) - h * mean(gw * h)).
+template <class V>
+struct LayerRow {
+  using T = typename V::Scalar;
+  const T *g, *x, *weight;
+  V mean, rstd;
+
+  ANNX_INLINE_MEMBER V normalized(int64_t i, int64_t n) const {
+    return (load_part<V>(x + i, n) - mean) * rstd;
+  }
+  ANNX_INLINE_MEMBER V weighted(V gv, int64_t i, int64_t n) const {
+    return weight ? gv * load_part<V>(weight + i, n) : gv;
+  }
+};
+
+struct LayerSums {
+  double g, gh;
+};
+
+// The sums of gw and of gw * h; adds h * g and g to dweight and dbias on the way.
+template <class V>
+ANNX_INLINE LayerSums layer_sums(const LayerRow<V>& row, int64_t n, bool first,
+                                 typename V::Scalar* dweight, typename V::Scalar* dbias) {
+  LayerSums total{0, 0};
+  for (int64_t at = 0; at < n; at += kSumRun) {
+    const int64_t end = n - at < kSumRun ? n : at + kSumRun;
+    V sum_g = zero<V>(), sum_gh = zero<V>();
+    for (int64_t i = at; i < end; i += V::lanes) {
+      const int64_t count = end - i;
+      const V gv = load_part<V>(row.g + i, count);
+      const V h = row.normalized(i, count);
+      // Lanes past the end hold g = 0 and a finite h.
+      const V gw = row.weighted(gv, i, count);
+      sum_g = sum_g + gw;
+      sum_gh = fma(gw, h, sum_gh);
+      if (dweight) {
+        const V before = first ? zero<V>() : load_part<V>(dweight + i, count);
+        store_part(dweight + i, fma(gv, h, before), count);
+      }
+      if (dbias) {
+        const V before = first ? zero<V>() : load_part<V>(dbias + i, count);
+        store_part(dbias + i, before + gv, count);
+      }
+    }
+    total.g += hsum(sum_g);
+    total.gh += hsum(sum_gh);
+  }
+  return total;
+}
+
+template <class V>
+void layer_norm_backward(const typename V::Scalar* g, const typename V::Scalar* x,
+                         const typename V::Scalar* weight, const typename V::Scalar* mean,
+                         const typename V::Scalar* rstd, int64_t rows, int64_t n,
+                         typename V::Scalar* dx, typename V::Scalar* dweight,
+                         typename V::Scalar* dbias) {
+  using T = typename V::Scalar;
+  for (int64_t r = 0; r < rows; ++r, g += n, x += n, dx += n) {
+    const LayerRow<V> row{g, x, weight, splat<V>(mean[r]), splat<V>(rstd[r])};
+    const LayerSums sums = layer_sums(row, n, r == 0, dweight, dbias);
+    const V mean_g = splat<V>(static_cast<T>(sums.g / static_cast<double>(n)));
+    const V mean_gh = splat<V>(static_cast<T>(sums.gh / static_cast<double>(n)));
+    for (int64_t i = 0; i < n; i += V::lanes) {
+      const int64_t count = n - i;
+      const V gw = row.weighted(load_part<V>(g + i, count), i, count);
+      const V d = fnma(row.normalized(i, count), mean_gh, gw - mean_g);
+      store_part(dx + i, d * row.rstd, count);
+    }
+  }
+}
+
+}  // namespace

@@ -1,0 +1,204 @@
+// Random tensors and dropout. Each op draws one counter of the generator; its result is a function
+// of seed, counter and element, so it does not depend on threads, targets or chunks.
+#include <algorithm>
+#include <cmath>
+
+#include "core/thread_pool.h"
+#include "ops/elementary/kernels.h"
+#include "ops/functional.h"
+#include "ops/random/generator.h"
+
+namespace annx {
+namespace {
+
+constexpr int64_t kGrain = 32768;
+
+// Fills t with uniforms in [0, 1) or standard normals.
+void fill_uniform(const Tensor& t, RandomState s) {
+  const NumericsKernels& k = numerics_kernels();
+  parallel_for(t.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    if (t.dtype() == DType::f32)
+      k.f32_uniform(s.seed, s.counter, begin, t.data<float>() + begin, end - begin);
+    else
+      k.f64_uniform(s.seed, s.counter, begin, t.data<double>() + begin, end - begin);
+  });
+}
+
+void fill_normal(const Tensor& t, RandomState s) {
+  const NumericsKernels& k = numerics_kernels();
+  parallel_for(t.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    if (t.dtype() == DType::f32)
+      k.f32_normal(s.seed, s.counter, begin, t.data<float>() + begin, end - begin);
+    else
+      k.f64_normal(s.seed, s.counter, begin, t.data<double>() + begin, end - begin);
+  });
+}
+
+// uniform and normal by key ---------------------------------------------------------------------
+
+void random_infer(const OpCall& c, OutputSpecs& specs) {
+  const Dims shape(c.attr(1).ints());
+  numel_of(shape, "random");
+  specs.push_back({shape, c.attr(2).dtype()});
+}
+void uniform_kernel(const OpCall& c) { fill_uniform(c.out(), random_state_of(c.attr(0))); }
+void normal_kernel(const OpCall& c) { fill_normal(c.out(), random_state_of(c.attr(0))); }
+
+const OpDef uniform_def = {.name = "random_uniform",
+                           .signature = "",
+                           .doc = "",
+                           .infer = random_infer,
+                           .kernel = uniform_kernel,
+                           .flags = kInternal};
+const OpDef normal_def = {.name = "random_normal",
+                          .signature = "",
+                          .doc = "",
+                          .infer = random_infer,
+                          .kernel = normal_kernel,
+                          .flags = kInternal};
+
+// Half types are drawn in float32 and rounded; the result has the dtype asked for.
+Tensor draw(const OpDef& op, const Attr& size, const Attr& dtype_attr, const char* name) {
+  const DType dtype = dtype_attr.is_none() ? DType::f32 : dtype_attr.dtype();
+  ANNX_CHECK(is_floating(dtype), type, name, "expected a floating dtype but got ", dtype);
+  const DType drawn = dtype == DType::f64 ? DType::f64 : DType::f32;
+  return ops::cast(call(op, {}, {random_key(next_random_state()), size, Attr(drawn)}), dtype);
+}
+
+TensorList rand(const OpCall& c) { return {draw(uniform_def, c.attr(0), c.attr(1), "rand")}; }
+TensorList randn(const OpCall& c) { return {draw(normal_def, c.attr(0), c.attr(1), "randn")}; }
+
+// randint, randperm -----------------------------------------------------------------------------
+
+TensorList randint(const OpCall& c) {
+  const int64_t low = c.attr(0).i(), high = c.attr(1).i();
+  ANNX_CHECK(low < high, value, "randint", "expected low < high but got ", low, " and ", high);
+  const DType dtype = c.attr(3).is_none() ? DType::i64 : c.attr(3).dtype();
+  const Tensor u = call(uniform_def, {}, {random_key(next_random_state()), c.attr(2),
+                                          Attr(DType::f64)});
+  const Tensor out = Tensor::empty(u.shape(), DType::i64);
+  const double range = static_cast<double>(high) - static_cast<double>(low);
+  for (int64_t i = 0; i < u.numel(); ++i)
+    out.data<int64_t>()[i] =
+        std::min(low + static_cast<int64_t>(u.data<double>()[i] * range), high - 1);
+  return {ops::cast(out, dtype)};
+}
+
+TensorList randperm(const OpCall& c) {
+  const int64_t n = c.attr(0).i();
+  ANNX_CHECK(n >= 0, value, "randperm", "expected n >= 0 but got ", n);
+  const Tensor u = call(uniform_def, {}, {random_key(next_random_state()), Attr(Ints{n}),
+                                          Attr(DType::f64)});
+  Tensor out = Tensor::empty({n}, DType::i64);
+  int64_t* p = out.data<int64_t>();
+  for (int64_t i = 0; i < n; ++i) p[i] = i;
+  for (int64_t i = n - 1; i > 0; --i) {  // Fisher and Yates
+    const auto j = static_cast<int64_t>(u.data<double>()[i] * static_cast<double>(i + 1));
+    std::swap(p[i], p[std::min(j, i)]);
+  }
+  return {out};
+}
+
+TensorList bernoulli(const OpCall& c) {
+  const Tensor& p = c.in(0);
+  const Tensor u = call(uniform_def, {}, {random_key(next_random_state()), Attr(p.shape()),
+                                          Attr(p.dtype())});
+  return {ops::cast(ops::lt(u, p), p.dtype())};
+}
+
+// dropout ---------------------------------------------------------------------------------------
+
+void dropout_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({c.in(0).shape(), c.in(0).dtype()});
+}
+
+// out = x / (1 - p) where the element's uniform is at least p, else 0. The mask is never stored:
+// the gradient is the same op with the same key.
+template <class T>
+void dropout_run(const OpCall& c, void (*uniform)(uint64_t, uint64_t, int64_t, T*, int64_t)) {
+  GradModeGuard no_grad(false);
+  const RandomState s = random_state_of(c.attr(0));
+  const Tensor x = ops::contiguous(c.in(0));
+  const double p = c.attr(1).f();
+  const T threshold = static_cast<T>(p), scale = static_cast<T>(1 / (1 - p));
+  const T* in = x.data<T>();
+  T* out = c.out().data<T>();
+  parallel_for(x.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    constexpr int64_t kTile = 512;
+    T u[kTile];
+    for (int64_t at = begin; at < end; at += kTile) {
+      const int64_t n = std::min(kTile, end - at);
+      uniform(s.seed, s.counter, at, u, n);
+      for (int64_t i = 0; i < n; ++i) out[at + i] = u[i] >= threshold ? in[at + i] * scale : T(0);
+    }
+  });
+}
+
+void dropout_kernel(const OpCall& c) {
+  if (c.in(0).dtype() == DType::f32)
+    dropout_run<float>(c, numerics_kernels().f32_uniform);
+  else
+    dropout_run<double>(c, numerics_kernels().f64_uniform);
+}
+
+extern const OpDef dropout_def;
+void dropout_rule(BackwardCall& b) {
+  b.set(0, call(dropout_def, {b.grad()}, {b.attr(0), b.attr(1)}));
+}
+const OpDef dropout_def = {.name = "dropout_by_key",
+                           .signature = "",
+                           .doc = "",
+                           .infer = dropout_infer,
+                           .kernel = dropout_kernel,
+                           .backward = dropout_rule,
+                           .flags = kInternal};
+
+TensorList dropout(const OpCall& c) {
+  const double p = c.attr(0).f();
+  ANNX_CHECK(p >= 0 && p <= 1, value, "dropout", "expected p in [0, 1] but got ", p);
+  ANNX_CHECK(is_floating(c.in(0).dtype()), type, "dropout",
+             "expected a floating input but got dtype ", c.in(0).dtype());
+  if (!c.attr(1).b() || p == 0) return {c.in(0)};
+  if (p == 1) return {ops::mul(c.in(0), ops::number(0))};
+  return {call(dropout_def, {c.in(0)}, {random_key(next_random_state()), Attr(p)})};
+}
+
+}  // namespace
+
+namespace def {
+
+const OpDef rand = {.name = "rand",
+                    .signature = "rand(int... size, *, dtype? dtype=None) -> Tensor",
+                    .doc = "Uniform numbers in [0, 1) of shape size.",
+                    .composite = annx::rand,
+                    .flags = kNoMethod};
+const OpDef randn = {.name = "randn",
+                     .signature = "randn(int... size, *, dtype? dtype=None) -> Tensor",
+                     .doc = "Standard normal numbers of shape size (Box and Muller).",
+                     .composite = annx::randn,
+                     .flags = kNoMethod};
+const OpDef randint = {
+    .name = "randint",
+    .signature = "randint(int low, int high, int[] size, *, dtype? dtype=None) -> Tensor",
+    .doc = "Integers in [low, high), each as likely as the others; int64 by default.",
+    .composite = annx::randint,
+    .flags = kNoMethod};
+const OpDef randperm = {.name = "randperm",
+                        .signature = "randperm(int n) -> Tensor",
+                        .doc = "The integers 0 to n - 1 in random order (int64).",
+                        .composite = annx::randperm,
+                        .flags = kNoMethod};
+const OpDef bernoulli = {.name = "bernoulli",
+                         .signature = "bernoulli(Tensor input) -> Tensor",
+                         .doc = "1 with probability input, else 0, element by element.",
+                         .composite = annx::bernoulli};
+const OpDef dropout = {
+    .name = "dropout",
+    .signature = "dropout(Tensor input, float p=0.5, bool training=True) -> Tensor",
+    .doc = "Zeroes each element with probability p and scales the others by 1 / (1 - p); input "
+           "itself when not training. Srivastava et al., 2014.",
+    .composite = annx::dropout,
+    .flags = kNoMethod};
+
+}  // namespace def
+}  // namespace annx

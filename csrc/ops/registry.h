@@ -1,0 +1,169 @@
+// The op registry: everything annx can compute is one OpDef. Bindings, stubs, docs, test sweeps and
+// bench cases are derived from this table; read docs/adding-an-op.md beside it.
+#pragma once
+
+#include <vector>
+
+#include "core/small_vec.h"
+#include "core/tensor.h"
+
+namespace annx {
+
+using Ints = InlineInts<16>;  // sizes, axes, or the pairs of pad
+using TensorList = SmallVec<Tensor, 4>;
+
+// One attribute of an op: what is not a tensor.
+class Attr {
+ public:
+  enum class Kind : uint8_t { none, boolean, integer, real, ints, text, dtype };
+
+  Attr() : kind_(Kind::none) {}
+  Attr(bool v) : kind_(Kind::boolean), integer_(v) {}
+  Attr(int v) : kind_(Kind::integer), integer_(v) {}
+  Attr(int64_t v) : kind_(Kind::integer), integer_(v) {}
+  Attr(double v) : kind_(Kind::real), real_(v) {}
+  Attr(const Ints& v) : kind_(Kind::ints), integer_(0), ints_(v) {}
+  Attr(const Dims& v) : kind_(Kind::ints), integer_(0), ints_(v) {}
+  Attr(const char* interned) : kind_(Kind::text), text_(interned) {}
+  Attr(DType v) : kind_(Kind::dtype), integer_(static_cast<int64_t>(v)) {}
+
+  Kind kind() const { return kind_; }
+  bool is_none() const { return kind_ == Kind::none; }
+  bool b() const { return integer_ != 0; }
+  int64_t i() const { return integer_; }
+  double f() const { return kind_ == Kind::real ? real_ : static_cast<double>(integer_); }
+  const Ints& ints() const { return ints_; }
+  Dims dims() const { return Dims(ints_); }
+  const char* text() const { return text_; }
+  DType dtype() const { return static_cast<DType>(integer_); }
+
+ private:
+  Kind kind_;
+  union {
+    int64_t integer_;
+    double real_;
+    const char* text_;
+  };
+  Ints ints_;
+};
+
+using Attrs = SmallVec<Attr, 4>;
+
+// Keeps a text attribute alive for ever, so that attributes stay plain values.
+const char* intern(const char* text);
+
+struct OpDef;
+
+// One application of an op. Tensor-list parameters are flattened into inputs; an absent optional
+// tensor is undefined.
+struct OpCall {
+  const OpDef* op = nullptr;
+  TensorList inputs;
+  Attrs attrs;
+  TensorList outputs;
+
+  const char* name() const;
+  const Tensor& in(int i) const { return inputs[i]; }
+  const Tensor& out(int i = 0) const { return outputs[i]; }
+  bool has(int i) const { return i < inputs.size() && inputs[i].defined(); }
+  const Attr& attr(int i) const { return attrs[i]; }
+};
+
+// What infer promises of one output, before anything is allocated.
+struct OutputSpec {
+  Dims shape;
+  DType dtype = DType::f32;
+  int alias = -1;  // index of the input whose storage it views, or -1 for fresh memory
+  Dims strides{};  // of the view, in elements
+  int64_t offset = 0;
+};
+using OutputSpecs = SmallVec<OutputSpec, 2>;
+
+struct Cost {
+  double flops = 0;
+  double bytes = 0;
+};
+
+// What a gradient rule sees. Filled by the tape; rules are written in terms of ops, so that
+// gradients of gradients follow.
+class BackwardCall {
+ public:
+  virtual ~BackwardCall() = default;
+  virtual int attr_count() const = 0;
+  virtual const Attr& attr(int i) const = 0;
+  // Gradient of output i; undefined when nothing flowed into it.
+  virtual const Tensor& grad(int i = 0) const = 0;
+  // Saved tensors: only those that the op's `saves` names.
+  virtual Tensor input(int i) const = 0;
+  virtual Tensor output(int i = 0) const = 0;
+  virtual const Dims& input_shape(int i) const = 0;
+  virtual DType input_dtype(int i) const = 0;
+  virtual int input_count() const = 0;
+  virtual bool needs(int i) const = 0;
+  virtual void set(int i, Tensor grad) = 0;
+};
+
+// Bits of OpDef::saves.
+constexpr uint32_t save_input(int i) { return 1u << i; }
+constexpr uint32_t save_output(int i) { return 1u << (16 + i); }
+
+enum OpFlags : uint32_t {
+  kNone = 0,
+  kPromote = 1u << 0,     // tensor inputs are brought to one dtype first
+  kFloat = 1u << 1,       // integer and bool inputs become float32
+  kHalfNative = 1u << 2,  // takes float16 and bfloat16 as they are (copies, views, indexing)
+  kView = 1u << 3,        // the output shares memory with the input
+  kMutates = 1u << 4,     // writes into inputs (optimizers, running statistics)
+  kInternal = 1u << 5,    // reached through other ops only: not bound, not documented
+  kNoMethod = 1u << 6,    // not a method of Tensor
+  kNoCapture = 1u << 7,   // output shape depends on values
+  kElementwise = 1u << 8,
+  kPromoteTail = 1u << 9,  // as kPromote, leaving the first input alone (where's condition)
+};
+
+struct OpDef {
+  const char* name;
+  // Python signature with types: "sum(Tensor input, int[]? dim=None, bool keepdim=False) -> Tensor".
+  const char* signature;
+  const char* doc;
+  // Shape rule and checks: throws before anything is allocated.
+  void (*infer)(const OpCall&, OutputSpecs&) = nullptr;
+  // Computes outputs from inputs on the CPU.
+  void (*kernel)(const OpCall&) = nullptr;
+  // Vector-Jacobian product in terms of ops.
+  void (*backward)(BackwardCall&) = nullptr;
+  // Instead of infer + kernel + backward: the op in terms of other ops.
+  TensorList (*composite)(const OpCall&) = nullptr;
+  Cost (*cost)(const OpCall&) = nullptr;
+  uint32_t saves = 0;
+  uint32_t flags = 0;
+};
+
+inline const char* OpCall::name() const { return op->name; }
+
+// All registered ops, in the order of ops.def.
+const std::vector<const OpDef*>& registry();
+const OpDef* find_op(const char* name);
+
+// A parameter of a signature, parsed.
+struct Param {
+  enum class Type : uint8_t { tensor, tensors, integer, integers, real, boolean, text, dtype };
+  const char* name;
+  Type type;
+  bool optional = false;     // "?": None is allowed
+  bool variadic = false;     // "int...": x.reshape(2, 3) as well as x.reshape((2, 3))
+  bool keyword_only = false;
+  bool has_default = false;
+  Attr default_value;        // for tensors with a default: None
+};
+
+struct Signature {
+  std::vector<Param> params;
+  int outputs = 1;  // 0: nothing; -1: a tuple of any length; -2: a tensor or a tuple
+  int required = 0;
+};
+
+// Parses OpDef::signature; throws on a malformed one (tested for every op).
+Signature parse_signature(const OpDef& op);
+
+}  // namespace annx

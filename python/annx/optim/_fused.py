@@ -1,0 +1,217 @@
+"""Optimizers whose step is one native call per group and dtype.
+
+The parameters of a group that share dtype, device and number of steps taken form a
+:class:`Bucket`. Its hyperparameters lie in a small float64 tensor that keeps its identity from
+step to step, so that a captured step can be replayed while learning rate and step count move on.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from annx import _core, _creation
+from annx.autograd import enable_grad
+from annx.optim._optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from annx._core import Tensor
+
+_write_hyper = _core.write_hyper
+
+
+class Bucket:
+    """Parameters of one group that one native call updates.
+
+    Attributes:
+        params: the parameters, each of which has a gradient.
+        slots: state tensors by name of the state, each list in the order of ``params``.
+        hyper: what the native call reads, float64.
+        count: steps taken.
+        first: the next step is the first one of the momentum buffers (SGD).
+    """
+
+    __slots__ = ("count", "first", "hyper", "params", "size", "slots")
+
+    def __init__(self, params: list[Tensor], hyper: Tensor, count: int, first: bool) -> None:
+        self.params = params
+        self.size = len(params)
+        self.slots: dict[str, list[Tensor]] = {}
+        self.hyper = hyper
+        self.count = count
+        self.first = first
+
+
+class _Plan:
+    """The buckets of one group, valid while the same parameters have gradients."""
+
+    __slots__ = ("buckets", "idle", "mode", "params", "total")
+
+    def __init__(self, params: list[Tensor], mode: object) -> None:
+        self.params = params
+        self.total = len(params)
+        self.mode = mode
+        self.buckets: list[Bucket] = []
+        self.idle: list[Tensor] = []
+
+
+class FusedOptimizer(Optimizer):
+    """An optimizer that describes its native call; groups and state are the base's."""
+
+    # Numbers in the tensor of hyperparameters.
+    _HYPER_LENGTH = 0
+    # Whether the state holds the number of steps taken, under "step".
+    _COUNTS_STEPS = False
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._plans: dict[int, _Plan] = {}
+        self._hypers: dict[tuple[int, ...], Tensor] = {}
+
+    def _mode(self, group: Mapping[str, Any]) -> object:
+        """What decides, besides the parameters, which state a group needs."""
+        return None
+
+    def _first(self, param: Tensor, group: Mapping[str, Any]) -> bool:
+        """Whether the state of ``param`` does not exist yet, where a step must know."""
+        return False
+
+    @abstractmethod
+    def _state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the state tensors, shaped as the parameter, that a step of the group needs."""
+
+    @abstractmethod
+    def _hyper_values(self, group: Mapping[str, Any], bucket: Bucket) -> list[float]:
+        """The numbers that the native call of the coming step reads."""
+
+    @abstractmethod
+    def _apply(self, group: Mapping[str, Any], bucket: Bucket, grads: list[Tensor]) -> None:
+        """Writes the parameters and the state of a bucket."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates the parameters that have a gradient.
+
+        Args:
+            closure: computes the loss anew and its gradients, before the update.
+
+        Returns:
+            What ``closure`` returned, or None.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        self._stepped = True
+        for index, group in enumerate(self.param_groups):
+            for bucket, grads in self._work(index, group):
+                _write_hyper(bucket.hyper, self._hyper_values(group, bucket))
+                self._apply(group, bucket, grads)
+                bucket.count += 1
+                bucket.first = False
+        return loss
+
+    def _advance(self) -> None:
+        """Prepares a replay of the native calls of the last step as one step more.
+
+        Writes learning rate, step count and the rest where the recorded calls read them.
+        """
+        for index, plan in self._plans.items():
+            for bucket in plan.buckets:
+                _write_hyper(bucket.hyper, self._hyper_values(self.param_groups[index], bucket))
+                bucket.count += 1
+                bucket.first = False
+
+    def _work(self, index: int, group: dict[str, Any]) -> list[tuple[Bucket, list[Any]]]:
+        """The buckets of a group with the gradients of their parameters."""
+        plan = self._plans.get(index)
+        params = group["params"]
+        if (
+            plan is not None
+            and plan.params is params
+            and plan.total == len(params)
+            and plan.mode == self._mode(group)
+        ):
+            work = []
+            for bucket in plan.buckets:
+                grads = [grad for param in bucket.params if (grad := param.grad) is not None]
+                if len(grads) != bucket.size:
+                    break
+                work.append((bucket, grads))
+            else:
+                if not plan.idle or all(param.grad is None for param in plan.idle):
+                    return work
+        plan = self._make_plan(index, group)
+        return [(bucket, [param.grad for param in bucket.params]) for bucket in plan.buckets]
+
+    def _make_plan(self, index: int, group: dict[str, Any]) -> _Plan:
+        self._drop_plan(index)
+        plan = _Plan(group["params"], self._mode(group))
+        names = self._state_names(group)
+        members: dict[tuple[str, str, int, bool], list[Tensor]] = {}
+        for param in plan.params:
+            if param.grad is None:
+                plan.idle.append(param)
+                continue
+            first = self._first(param, group)
+            count = self._ensure_state(param, names)
+            key = (str(param.dtype), str(param.device), count, first)
+            members.setdefault(key, []).append(param)
+        for (_, _, count, first), params in members.items():
+            bucket = Bucket(params, self._hyper_of(params), count, first)
+            bucket.slots = {name: [self._state[p][name] for p in params] for name in names}
+            plan.buckets.append(bucket)
+        self._plans[index] = plan
+        return plan
+
+    def _hyper_of(self, params: list[Tensor]) -> Tensor:
+        """The same tensor whenever the same parameters form a bucket."""
+        key = tuple(id(param) for param in params)
+        hyper = self._hypers.get(key)
+        if hyper is None:
+            # Ever-changing buckets must not grow the memory.
+            if len(self._hypers) > 4 * sum(len(g["params"]) for g in self.param_groups):
+                self._hypers.clear()
+            hyper = self._hypers[key] = _creation.zeros(self._HYPER_LENGTH, dtype="float64")
+        return hyper
+
+    def _ensure_state(self, param: Tensor, names: tuple[str, ...]) -> int:
+        """Makes the state of a parameter where it is missing; returns the steps taken."""
+        if not names:
+            return 0
+        state = self._state[param]
+        if self._COUNTS_STEPS and "step" not in state:
+            state["step"] = _creation.tensor(0.0)
+        for name in names:
+            if state.get(name) is None:
+                state[name] = _creation.zeros_like(param)
+        return int(state["step"].item()) if self._COUNTS_STEPS else 0
+
+    def _sync(self) -> None:
+        """Writes the buckets' step counts into the state; the next step plans anew from it."""
+        for index in list(self._plans):
+            self._drop_plan(index)
+
+    def _drop_plan(self, index: int) -> None:
+        plan = self._plans.pop(index, None)
+        if plan is None or not self._COUNTS_STEPS:
+            return
+        for bucket in plan.buckets:
+            for param in bucket.params:
+                self._state[param]["step"] = _creation.tensor(float(bucket.count))
+
+
+def check_at_least(op: str, name: str, value: float, least: float = 0.0) -> None:
+    """Raises ValueError unless ``value >= least``; NaN does not pass."""
+    if not value >= least:
+        raise ValueError(f"[{op}] expected {name} >= {least:g} but got {value}")
+
+
+def check_no_graph(op: str, group: Mapping[str, Any]) -> None:
+    """Raises ValueError for the option of PyTorch that a native step cannot honour."""
+    if group.get("differentiable"):
+        raise ValueError(
+            f"[{op}] expected differentiable=False but got True: the step writes in place and is "
+            "not recorded; compute the update with ops to differentiate through it"
+        )
