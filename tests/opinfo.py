@@ -13,7 +13,7 @@ Sample = tuple[tuple[Any, ...], dict[str, Any]]
 
 @dataclass
 class OpInfo:
-    """``ref`` takes the sample's arguments with arrays in float64 and returns what the op should."""
+    """``ref`` takes a sample's arguments with arrays in float64 and returns what the op should."""
 
     name: str
     ref: Callable[..., Any] | None

@@ -19,7 +19,7 @@ def softplus(x, beta=1.0, threshold=20.0):
 
 
 def unary_samples(low, high, avoid=None):
-    """Shapes 0-d, empty, vectors around the lane counts, a transposed matrix; values off `avoid`."""
+    """Shapes 0-d, empty, vectors around the lane counts, a transposed one; values off `avoid`."""
 
     def samples(rng):
         out = []
@@ -94,11 +94,13 @@ ACTIVATIONS = [
         negative_slope=0.2,
     ),
     unary("elu", elu, avoid=[0], alpha=0.7),
+    unary("selu", lambda x: 1.0507009873554805 * elu(x, 1.6732632423543772), avoid=[0]),
     unary(
-        "selu", lambda x: 1.0507009873554805 * elu(x, 1.6732632423543772), avoid=[0]
+        "celu",
+        lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(x / alpha)),
+        avoid=[0],
+        alpha=1.7,
     ),
-    unary("celu", lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(x / alpha)),
-          avoid=[0], alpha=1.7),
     unary("silu", lambda x: x * sigmoid(x)),
     unary("gelu", gelu, approximate="tanh"),
     unary("gelu_erf", gelu),
@@ -107,8 +109,13 @@ ACTIVATIONS = [
     unary("log_sigmoid", lambda x: -np.logaddexp(0, -x), -30, 30),
     unary("softsign", lambda x: x / (1 + np.abs(x))),
     unary("mish", lambda x: x * np.tanh(np.logaddexp(0, x))),
-    unary("hardtanh", lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
-          avoid=[-1, 1, -2, 0.5], min_val=-2.0, max_val=0.5),
+    unary(
+        "hardtanh",
+        lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
+        avoid=[-1, 1, -2, 0.5],
+        min_val=-2.0,
+        max_val=0.5,
+    ),
     unary("hardsigmoid", lambda x: np.clip(x + 3, 0, 6) / 6, -5, 5, avoid=[-3, 3]),
     unary("hardswish", lambda x: x * np.clip(x + 3, 0, 6) / 6, -5, 5, avoid=[-3, 3]),
     OpInfo(
@@ -147,7 +154,12 @@ def binary_samples(low=-3.0, high=3.0, apart=False, grad_safe=True):
     return samples
 
 
-BROADCAST = ((np.ones(3), np.ones(4)), {}, ValueError, r"broadcast together but got \(3,\) and \(4,\)")
+BROADCAST = (
+    (np.ones(3), np.ones(4)),
+    {},
+    ValueError,
+    r"broadcast together but got \(3,\) and \(4,\)",
+)
 
 
 def binary(name, ref, samples=None, grad=True, scale=16.0):
@@ -158,11 +170,12 @@ def int_pairs(rng):
     a = rng.integers(-4, 5, (3, 4))
     b = rng.integers(-4, 5, (4,))
     special = np.array([np.nan, 1.0, -np.inf, np.inf])
-    return binary_samples()(rng) + [((a, b), {}), ((special, np.array([1.0, np.nan, 1, 1])), {})]
+    partner = np.array([1.0, np.nan, 1, 1])
+    return [*binary_samples()(rng), ((a, b), {}), ((special, partner), {})]
 
 
 ARITHMETIC = [
-    binary("add", np.add, lambda rng: binary_samples()(rng) + [((rng.integers(0, 9, 5), 2), {})]),
+    binary("add", np.add, lambda rng: [*binary_samples()(rng), ((rng.integers(0, 9, 5), 2), {})]),
     binary("sub", np.subtract),
     binary("mul", np.multiply),
     binary("div", np.divide, binary_samples(apart=True), scale=32),

@@ -52,7 +52,12 @@ PRODUCTS = [
             ((rng.integers(-5, 5, (3, 4)), rng.integers(-5, 5, (4, 2))), {}),
         ],
         [
-            ((np.ones((2, 3)), np.ones((4, 5))), {}, ValueError, r"\[matmul\] .*\(2, 3\) and \(4, 5\)"),
+            (
+                (np.ones((2, 3)), np.ones((4, 5))),
+                {},
+                ValueError,
+                r"\[matmul\] .*\(2, 3\) and \(4, 5\)",
+            ),
             ((np.ones(()), np.ones(3)), {}, ValueError, r"at least one dimension"),
         ],
         scale=128,
@@ -60,16 +65,28 @@ PRODUCTS = [
     OpInfo(
         "linear",
         linear,
-        lambda rng: [
-            ((rng.standard_normal(s), rng.standard_normal((5, 4)), b), {"activation": name})
-            for s in [(3, 4), (2, 3, 4), (4,), (0, 4)]
-            for b in [rng.standard_normal(5)]
-            for name in ACTIVATIONS
-        ]
-        + arrays(([(3, 4), (5, 4)], {}))(rng),
+        lambda rng: (
+            [
+                ((rng.standard_normal(s), rng.standard_normal((5, 4)), b), {"activation": name})
+                for s in [(3, 4), (2, 3, 4), (4,), (0, 4)]
+                for b in [rng.standard_normal(5)]
+                for name in ACTIVATIONS
+            ]
+            + arrays(([(3, 4), (5, 4)], {}))(rng)
+        ),
         [
-            ((np.ones((2, 3)), np.ones((4, 5))), {}, ValueError, r"\[linear\] expected input of shape \(\.\.\., 5\)"),
-            ((np.ones((2, 5)), np.ones((4, 5)), np.ones(3)), {}, ValueError, r"bias of shape \(4,\)"),
+            (
+                (np.ones((2, 3)), np.ones((4, 5))),
+                {},
+                ValueError,
+                r"\[linear\] expected input of shape \(\.\.\., 5\)",
+            ),
+            (
+                (np.ones((2, 5)), np.ones((4, 5)), np.ones(3)),
+                {},
+                ValueError,
+                r"bias of shape \(4,\)",
+            ),
             ((np.ones((2, 5)), np.ones((4, 5))), {"activation": "rellu"}, ValueError, r"'rellu'"),
         ],
         scale=128,
@@ -96,8 +113,18 @@ def pair(name, rows, extra=(), samples=None, scale=32.0):
         ]
 
     errors = [
-        ((np.ones((3, 1)), np.ones(3)), {}, ValueError, rf"\[{name}\] expected input and target of one shape"),
-        ((np.ones(3), np.ones(3)), {"reduction": "avg"}, ValueError, r"'none', 'mean' or 'sum' but got 'avg'"),
+        (
+            (np.ones((3, 1)), np.ones(3)),
+            {},
+            ValueError,
+            rf"\[{name}\] expected input and target of one shape",
+        ),
+        (
+            (np.ones(3), np.ones(3)),
+            {"reduction": "avg"},
+            ValueError,
+            r"'none', 'mean' or 'sum' but got 'avg'",
+        ),
     ]
     return OpInfo(name, ref, samples or default, errors, scale=scale)
 
@@ -150,9 +177,7 @@ def log_softmax(x, axis=1):
     return x - m - np.log(np.exp(x - m).sum(axis, keepdims=True))
 
 
-def cross_entropy(
-    x, t, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0
-):
+def cross_entropy(x, t, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     lone = x.ndim == 1
     if lone:
         x, t = x[None], t[None]
@@ -224,20 +249,35 @@ LOSSES = [
     OpInfo(
         "kl_div",
         kl,
-        lambda rng: [
+        lambda rng: (
+            [
+                (
+                    (
+                        log_softmax(rng.standard_normal((4, 5))),
+                        np.exp(log_softmax(rng.standard_normal((4, 5)))),
+                    ),
+                    {"reduction": r},
+                )
+                for r in ("mean", "sum", "none", "batchmean")
+            ]
+            + [
+                (
+                    (
+                        log_softmax(rng.standard_normal((4, 5))),
+                        log_softmax(rng.standard_normal((4, 5))),
+                    ),
+                    {"reduction": "sum", "log_target": True},
+                )
+            ]
+        ),
+        [
             (
-                (log_softmax(rng.standard_normal((4, 5))), np.exp(log_softmax(rng.standard_normal((4, 5))))),
-                {"reduction": r},
-            )
-            for r in ("mean", "sum", "none", "batchmean")
-        ]
-        + [
-            (
-                (log_softmax(rng.standard_normal((4, 5))), log_softmax(rng.standard_normal((4, 5)))),
-                {"reduction": "sum", "log_target": True},
+                (np.ones(3), np.ones(4)),
+                {},
+                ValueError,
+                r"\[kl_div\] expected input and target of one shape",
             )
         ],
-        [((np.ones(3), np.ones(4)), {}, ValueError, r"\[kl_div\] expected input and target of one shape")],
         scale=32,
     ),
     OpInfo(
@@ -245,11 +285,31 @@ LOSSES = [
         cross_entropy,
         entropy_samples,
         [
-            ((np.ones((2, 3)), np.array([0, 3])), {}, IndexError, r"class indices in \[0, 2\] but got 3 at position 1"),
+            (
+                (np.ones((2, 3)), np.array([0, 3])),
+                {},
+                IndexError,
+                r"class indices in \[0, 2\] but got 3 at position 1",
+            ),
             ((np.ones((2, 3)), np.array([0])), {}, ValueError, r"class indices of shape \(2,\)"),
-            ((np.ones((2, 3)), np.ones((2, 4))), {}, ValueError, r"probabilities of shape \(2, 3\)"),
-            ((np.ones((2, 3)), np.array([0, 1]), np.ones(2)), {}, ValueError, r"weight of shape \(3,\)"),
-            ((np.ones((2, 3)), np.array([0, 1])), {"label_smoothing": 2.0}, ValueError, r"label_smoothing in \[0, 1\]"),
+            (
+                (np.ones((2, 3)), np.ones((2, 4))),
+                {},
+                ValueError,
+                r"probabilities of shape \(2, 3\)",
+            ),
+            (
+                (np.ones((2, 3)), np.array([0, 1]), np.ones(2)),
+                {},
+                ValueError,
+                r"weight of shape \(3,\)",
+            ),
+            (
+                (np.ones((2, 3)), np.array([0, 1])),
+                {"label_smoothing": 2.0},
+                ValueError,
+                r"label_smoothing in \[0, 1\]",
+            ),
         ],
         scale=64,
     ),
@@ -257,7 +317,14 @@ LOSSES = [
         "nll_loss",
         nll,
         nll_samples,
-        [((np.ones((2, 3)), np.array([0, -1])), {}, IndexError, r"\[0, 2\] but got -1 at position 1")],
+        [
+            (
+                (np.ones((2, 3)), np.array([0, -1])),
+                {},
+                IndexError,
+                r"\[0, 2\] but got -1 at position 1",
+            )
+        ],
         scale=32,
     ),
 ]
@@ -273,7 +340,9 @@ RANDOM = [
     OpInfo(
         "randn",
         None,
-        lambda rng: [((3, 70), {}), ((5,), {"dtype": "float64"}), ((5,), {"dtype": "bfloat16"})][:2],
+        lambda rng: [((3, 70), {}), ((5,), {"dtype": "float64"}), ((5,), {"dtype": "bfloat16"})][
+            :2
+        ],
         [((2,), {"dtype": "int64"}, TypeError, r"\[randn\] expected a floating dtype")],
         grad=False,
     ),
@@ -295,7 +364,10 @@ RANDOM = [
     OpInfo(
         "dropout",
         lambda x, p=0.5, training=True: x,
-        lambda rng: [((rng.standard_normal((3, 40)),), {"training": False}), ((rng.standard_normal(9), 0.0), {})],
+        lambda rng: [
+            ((rng.standard_normal((3, 40)),), {"training": False}),
+            ((rng.standard_normal(9), 0.0), {}),
+        ],
         [
             ((np.ones(3), 1.5), {}, ValueError, r"\[dropout\] expected p in \[0, 1\] but got 1.5"),
             ((np.array([1, 2]),), {}, TypeError, r"expected a floating input"),
@@ -323,7 +395,14 @@ OPTIM = [
         "sgd_step_",
         None,
         lambda rng: [],
-        [(([np.ones(3)], [np.ones(4)], [np.ones(3)], np.ones(8)), {}, ValueError, r"\[sgd_step_\] expected")],
+        [
+            (
+                ([np.ones(3)], [np.ones(4)], [np.ones(3)], np.ones(8)),
+                {},
+                ValueError,
+                r"\[sgd_step_\] expected",
+            )
+        ],
         grad=False,
     ),
     OpInfo(

@@ -33,9 +33,7 @@ def pad(x, pads, value=0.0):
 
 def expand(x, sizes):
     lead = len(sizes) - x.ndim
-    return np.broadcast_to(
-        x, [x.shape[i - lead] if s == -1 else s for i, s in enumerate(sizes)]
-    )
+    return np.broadcast_to(x, [x.shape[i - lead] if s == -1 else s for i, s in enumerate(sizes)])
 
 
 def split(x, size, dim=0):
@@ -301,7 +299,10 @@ INDEXING = [
         index_ref,
         lambda rng: [
             ((rng.standard_normal((5, 4, 3)), [np.array([0, 2, 2])], (1,)), {}),
-            ((rng.standard_normal((5, 4, 3)), [np.array([[0], [4]]), np.array([1, -1])], (0, 1)), {}),
+            (
+                (rng.standard_normal((5, 4, 3)), [np.array([[0], [4]]), np.array([1, -1])], (0, 1)),
+                {},
+            ),
             ((rng.standard_normal((5, 4, 3)), [np.array([0, 1]), np.array([1, 1])], (0, 2)), {}),
             ((rng.standard_normal(6), [np.zeros((0,), np.int64)], (0,)), {}),
         ],
@@ -324,7 +325,12 @@ INDEXING = [
             ((rng.standard_normal((5, 3)), np.zeros((0,), np.int64)), {}),
         ],
         [
-            ((np.ones((3, 2)), np.array([3])), {}, IndexError, r"\[embedding\] .* \[0, 2\] but got 3"),
+            (
+                (np.ones((3, 2)), np.array([3])),
+                {},
+                IndexError,
+                r"\[embedding\] .* \[0, 2\] but got 3",
+            ),
             ((np.ones(3), np.array([1])), {}, ValueError, r"weight of shape"),
         ],
     ),

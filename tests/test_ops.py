@@ -6,10 +6,9 @@ import importlib
 import zlib
 from pathlib import Path
 
+import annx
 import numpy as np
 import pytest
-
-import annx
 from annx import _core
 from opinfo import Fixed
 
@@ -59,6 +58,18 @@ def tensors(args, kwargs):
     for a in (*args, *kwargs.values()):
         flat += a if isinstance(a, list) else [a]
     return [a for a in flat if isinstance(a, annx.Tensor)]
+
+
+def shifted(sample, offsets):
+    """The sample with each differentiable array moved by its offset, in order."""
+    left = list(offsets)
+
+    def move(a):
+        if isinstance(a, (list, tuple)) and a and isinstance(a[0], np.ndarray):
+            return [move(v) for v in a]
+        return np.asarray(a.astype(np.float64) + left.pop(0)) if is_variable(a) else a
+
+    return tuple(move(a) for a in sample[0]), {k: move(v) for k, v in sample[1].items()}
 
 
 def raw(t):
@@ -112,9 +123,7 @@ def test_every_target_gives_the_same_bits(info):
                     first = next((t for t in outputs(result) if t.requires_grad), None)
                     if first is not None:
                         first.backward(annx.ones_like(first))
-                        got += [
-                            raw(t.grad) for t in tensors(args, kwargs) if t.grad is not None
-                        ]
+                        got += [raw(t.grad) for t in tensors(args, kwargs) if t.grad is not None]
                 assert reference.setdefault(i, got) == got, (info.name, target, sample)
     finally:
         _core.set_target(before)
@@ -144,17 +153,8 @@ def test_gradient_matches_central_differences(info):
         )
         step = 1e-6
 
-        def value(sign, sample=sample, directions=directions, weights=weights):
-            shifted = list(directions)
-
-            def move(a):
-                if isinstance(a, (list, tuple)) and a and isinstance(a[0], np.ndarray):
-                    return [move(v) for v in a]
-                if is_variable(a):
-                    return np.asarray(a.astype(np.float64) + sign * step * shifted.pop(0))
-                return a
-
-            moved = (tuple(move(a) for a in sample[0]), {k: move(v) for k, v in sample[1].items()})
+        def value(sign, sample=sample, directions=directions, weights=weights, step=step):
+            moved = shifted(sample, [sign * step * d for d in directions])
             result, _, _ = call(info, moved, np.float64)
             floats = [t for t in outputs(result) if t.dtype.is_floating_point]
             return sum(
@@ -185,16 +185,7 @@ def test_second_gradient_matches_central_differences(info):
 
         def slope(at, sample=sample, directions=directions, weights=weights):
             """Directional derivative, as a differentiable scalar, with inputs moved to `at`."""
-            shifted = list(at)
-
-            def move(a):
-                if isinstance(a, (list, tuple)) and a and isinstance(a[0], np.ndarray):
-                    return [move(v) for v in a]
-                if is_variable(a):
-                    return np.asarray(a.astype(np.float64) + shifted.pop(0))
-                return a
-
-            moved = (tuple(move(a) for a in sample[0]), {k: move(v) for k, v in sample[1].items()})
+            moved = shifted(sample, at)
             result, args, kwargs = call(info, moved, np.float64, grad=True)
             outs = [t for t in outputs(result) if t.requires_grad]
             xs = [t for t in tensors(args, kwargs) if t.requires_grad]

@@ -1,7 +1,7 @@
 """Writes the type stub of the native module from the op registry and the methods of Tensor.
 
-    python tools/gen_stubs.py            writes python/annx/_core.pyi
-    python tools/gen_stubs.py --check    exits with 1 when the file on disk is out of date
+python tools/gen_stubs.py            writes python/annx/_core.pyi
+python tools/gen_stubs.py --check    exits with 1 when the file on disk is out of date
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ adam_step_: Op
 global_norm: Op
 '''
 
-TENSOR = '''
+TENSOR = """
 class Tensor:
     __array_priority__: ClassVar[int]
     __array_ufunc__: ClassVar[None]
@@ -155,7 +155,7 @@ class Tensor:
     def __index__(self) -> _Int: ...
     def __hash__(self) -> _Int: ...
     def __buffer__(self, flags: _Int, /) -> memoryview: ...
-'''
+"""
 
 BINARY = "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow".split()
 BINARY += "matmul rmatmul and rand or ror xor rxor lt le gt ge".split()

@@ -181,7 +181,8 @@ class OpNode final : public Node {
    private:
     Tensor unpack(const SavedTensor& s) const {
       ANNX_CHECK(!s.tensor.defined() || s.tensor.storage()->version() == s.version, runtime,
-                 node_.op_.name, "expected a tensor saved for the gradient to be unchanged but it "
+                 node_.op_.name,
+                 "expected a tensor saved for the gradient to be unchanged but it "
                  "was written to after it was used");
       return s.tensor;
     }

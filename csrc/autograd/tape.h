@@ -65,7 +65,7 @@ struct Meta : GradMeta {
 // Starts listening to ops. Called once at start-up.
 void install();
 
-Meta* meta_of(const Tensor& t);           // null when t has none
+Meta* meta_of(const Tensor& t);  // null when t has none
 Meta& ensure_meta(const Tensor& t);
 inline bool is_leaf(const Tensor& t) { return !meta_of(t) || !meta_of(t)->grad_fn; }
 void set_requires_grad(const Tensor& t, bool requires_grad);

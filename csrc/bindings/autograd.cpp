@@ -55,9 +55,10 @@ Tensor from_python(const py::object& o, const char* op) {
 }
 
 void backward(py::handle outputs, py::handle gradients, bool retain_graph, bool create_graph) {
-  autograd::backward(tensor_list(outputs, "backward", "tensors"),
-                     gradients.is_none() ? TensorList() : tensor_list(gradients, "backward", "gradient"),
-                     retain_graph, create_graph);
+  autograd::backward(
+      tensor_list(outputs, "backward", "tensors"),
+      gradients.is_none() ? TensorList() : tensor_list(gradients, "backward", "gradient"),
+      retain_graph, create_graph);
 }
 
 py::tuple grad(py::handle outputs, py::handle inputs, py::handle gradients, bool retain_graph,
@@ -68,9 +69,10 @@ py::tuple grad(py::handle outputs, py::handle inputs, py::handle gradients, bool
       gradients.is_none() ? TensorList() : tensor_list(gradients, "grad", "grad_outputs"),
       retain_graph, create_graph);
   for (int i = 0; i < out.size(); ++i)
-    ANNX_CHECK(out[i].defined() || allow_unused, runtime, "grad", "expected every input to take "
-               "part in the outputs but input ", i, " of shape ", wanted[i].shape(),
-               " does not: pass allow_unused=True to get None");
+    ANNX_CHECK(out[i].defined() || allow_unused, runtime, "grad",
+               "expected every input to take "
+               "part in the outputs but input ",
+               i, " of shape ", wanted[i].shape(), " does not: pass allow_unused=True to get None");
   return py::reinterpret_steal<py::tuple>(wrap_tuple(out));
 }
 
@@ -86,8 +88,8 @@ py::tuple custom_function(const py::object& rule, py::handle inputs, py::handle 
     py::object result = callback.get()(*py::reinterpret_steal<py::tuple>(wrap_tuple(grads)));
     if (result.is_none() || is_tensor(result.ptr())) result = py::make_tuple(result);
     TensorList out = tensor_list(result, op, "gradients");
-    ANNX_CHECK(out.size() == static_cast<int>(shapes.size()), value, op, "expected ",
-               shapes.size(), " gradients from the backward function but got ", out.size());
+    ANNX_CHECK(out.size() == static_cast<int>(shapes.size()), value, op, "expected ", shapes.size(),
+               " gradients from the backward function but got ", out.size());
     for (int i = 0; i < out.size(); ++i) {
       const Dims& shape = shapes[static_cast<size_t>(i)].first;
       ANNX_CHECK(!out[i].defined() || out[i].shape() == shape, value, op,

@@ -11,12 +11,23 @@ PyObject* set_error() {
   } catch (const Error& e) {
     PyObject* type = PyExc_RuntimeError;
     switch (e.kind()) {
-      case ErrorKind::value: type = PyExc_ValueError; break;
-      case ErrorKind::type: type = PyExc_TypeError; break;
-      case ErrorKind::index: type = PyExc_IndexError; break;
-      case ErrorKind::memory: type = PyExc_MemoryError; break;
-      case ErrorKind::key: type = PyExc_KeyError; break;
-      case ErrorKind::runtime: break;
+      case ErrorKind::value:
+        type = PyExc_ValueError;
+        break;
+      case ErrorKind::type:
+        type = PyExc_TypeError;
+        break;
+      case ErrorKind::index:
+        type = PyExc_IndexError;
+        break;
+      case ErrorKind::memory:
+        type = PyExc_MemoryError;
+        break;
+      case ErrorKind::key:
+        type = PyExc_KeyError;
+        break;
+      case ErrorKind::runtime:
+        break;
     }
     PyErr_SetString(type, e.what());
   } catch (py::error_already_set& e) {
@@ -55,8 +66,8 @@ PyObject* wrap_tuple(const TensorList& list) {
 }
 
 bool is_number(PyObject* o) {
-  return PyFloat_Check(o) || PyLong_Check(o) || (!is_tensor(o) && PyIndex_Check(o) &&
-                                                  !PyObject_CheckBuffer(o));
+  return PyFloat_Check(o) || PyLong_Check(o) ||
+         (!is_tensor(o) && PyIndex_Check(o) && !PyObject_CheckBuffer(o));
 }
 
 Tensor number_tensor(PyObject* o) {
@@ -106,15 +117,32 @@ bool buffer_dtype(const Py_buffer& view, DType* out) {
   if (*f == '<' || *f == '=' || *f == '@') ++f;
   if (f[0] == 0 || f[1] != 0) return false;
   switch (f[0]) {
-    case 'f': *out = DType::f32; return true;
-    case 'd': *out = DType::f64; return true;
-    case 'e': *out = DType::f16; return true;
-    case 'q': *out = DType::i64; return true;
-    case 'l': *out = view.itemsize == 8 ? DType::i64 : DType::i32; return true;
-    case 'i': *out = DType::i32; return true;
-    case 'B': *out = DType::u8; return true;
-    case '?': *out = DType::b8; return true;
-    default: return false;
+    case 'f':
+      *out = DType::f32;
+      return true;
+    case 'd':
+      *out = DType::f64;
+      return true;
+    case 'e':
+      *out = DType::f16;
+      return true;
+    case 'q':
+      *out = DType::i64;
+      return true;
+    case 'l':
+      *out = view.itemsize == 8 ? DType::i64 : DType::i32;
+      return true;
+    case 'i':
+      *out = DType::i32;
+      return true;
+    case 'B':
+      *out = DType::u8;
+      return true;
+    case '?':
+      *out = DType::b8;
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -164,12 +192,13 @@ Tensor to_tensor(PyObject* o, const char* op, const char* argument) {
   if (is_tensor(o)) return tensor_of(o);
   if (is_number(o)) return number_tensor(o);
   const bool textual = PyUnicode_Check(o) || PyBytes_Check(o) || PyDict_Check(o) || o == Py_None;
-  if (!textual && (PyObject_CheckBuffer(o) || PySequence_Check(o) ||
-                   PyObject_HasAttrString(o, "__array__"))) {
+  if (!textual &&
+      (PyObject_CheckBuffer(o) || PySequence_Check(o) || PyObject_HasAttrString(o, "__array__"))) {
     // Kept for the life of the process: released by no destructor that would outlive the runtime.
     static py::handle as_tensor;
     if (!as_tensor)
-      as_tensor = py::module_::import("annx._creation").attr("as_tensor").cast<py::object>().release();
+      as_tensor =
+          py::module_::import("annx._creation").attr("as_tensor").cast<py::object>().release();
     py::object t = as_tensor(py::handle(o));
     return tensor_of(t.ptr());
   }
@@ -292,12 +321,16 @@ void init_dtype_type(py::module_& m) {
     const std::string label = name(static_cast<DType>(i));
     m.add_object(label == "bool" ? "bool_" : label.c_str(), py::reinterpret_borrow<py::object>(o));
   }
-  m.def("dtype_from_name", [](py::object o) {
-    DType t;
-    if (!parse_dtype(o.ptr(), &t))
-      fail(ErrorKind::type, "dtype", "expected a dtype but got ", py::repr(o).cast<std::string>());
-    return py::reinterpret_steal<py::object>(dtype_object(t));
-  }, "The annx dtype for a name, a numpy dtype or a Python number type.");
+  m.def(
+      "dtype_from_name",
+      [](py::object o) {
+        DType t;
+        if (!parse_dtype(o.ptr(), &t))
+          fail(ErrorKind::type, "dtype", "expected a dtype but got ",
+               py::repr(o).cast<std::string>());
+        return py::reinterpret_steal<py::object>(dtype_object(t));
+      },
+      "The annx dtype for a name, a numpy dtype or a Python number type.");
 }
 
 }  // namespace annx::python

@@ -41,12 +41,17 @@ enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat_ = 2, kBfloat = 4, kBool = 6 }
 DLDataType to_dl(DType t) {
   const auto bits = static_cast<uint8_t>(itemsize(t) * 8);
   switch (t) {
-    case DType::bf16: return {kBfloat, bits, 1};
+    case DType::bf16:
+      return {kBfloat, bits, 1};
     case DType::i64:
-    case DType::i32: return {kInt, bits, 1};
-    case DType::u8: return {kUInt, bits, 1};
-    case DType::b8: return {kBool, bits, 1};
-    default: return {kFloat_, bits, 1};
+    case DType::i32:
+      return {kInt, bits, 1};
+    case DType::u8:
+      return {kUInt, bits, 1};
+    case DType::b8:
+      return {kBool, bits, 1};
+    default:
+      return {kFloat_, bits, 1};
   }
 }
 
@@ -71,8 +76,8 @@ struct Export {
       py::gil_scoped_acquire gil;
       delete static_cast<Export*>(m->manager_ctx);
     };
-    managed.dl_tensor = {t.raw(), {kDLCPU, 0}, t.dim(), to_dl(t.dtype()), shape.begin(),
-                         strides.begin(), 0};
+    managed.dl_tensor = {t.raw(),       {kDLCPU, 0},     t.dim(), to_dl(t.dtype()),
+                         shape.begin(), strides.begin(), 0};
   }
 };
 
@@ -83,14 +88,13 @@ py::object make_capsule(const Tensor& t, const char* label) {
     e->managed.major = 1;
     e->managed.minor = 0;
   }
-  return py::reinterpret_steal<py::object>(
-      PyCapsule_New(&e->managed, label, [](PyObject* capsule) {
-        // A consumed capsule has been renamed and belongs to its consumer.
-        const char* current = PyCapsule_GetName(capsule);
-        if (!current || std::string(current).rfind("used_", 0) == 0) return;
-        auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule, current));
-        if (m) m->deleter(m);
-      }));
+  return py::reinterpret_steal<py::object>(PyCapsule_New(&e->managed, label, [](PyObject* capsule) {
+    // A consumed capsule has been renamed and belongs to its consumer.
+    const char* current = PyCapsule_GetName(capsule);
+    if (!current || std::string(current).rfind("used_", 0) == 0) return;
+    auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule, current));
+    if (m) m->deleter(m);
+  }));
 }
 
 py::object to_dlpack(py::handle self, bool versioned, bool copy) {
@@ -112,8 +116,8 @@ Tensor import_managed(py::handle capsule, const char* label, const char* used) {
   const DLTensor& d = m->dl_tensor;
   ANNX_CHECK(d.device.device_type == kDLCPU, runtime, "from_dlpack",
              "expected CPU memory but got DLPack device type ", d.device.device_type);
-  ANNX_CHECK(d.ndim >= 0 && d.ndim <= kMaxDims, value, "from_dlpack", "expected at most ",
-             kMaxDims, " dimensions but got ", d.ndim);
+  ANNX_CHECK(d.ndim >= 0 && d.ndim <= kMaxDims, value, "from_dlpack", "expected at most ", kMaxDims,
+             " dimensions but got ", d.ndim);
   const DType dtype = from_dl(d.dtype);
   Dims shape, strides;
   for (int i = 0; i < d.ndim; ++i) shape.push_back(d.shape[i]);
@@ -135,11 +139,10 @@ Tensor import_managed(py::handle capsule, const char* label, const char* used) {
 py::object from_capsule(py::handle capsule) {
   ANNX_CHECK(PyCapsule_CheckExact(capsule.ptr()), type, "from_dlpack",
              "expected a DLPack capsule but got ", Py_TYPE(capsule.ptr())->tp_name);
-  const Tensor t =
-      PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")
-          ? import_managed<DLManagedTensorVersioned>(capsule, "dltensor_versioned",
-                                                     "used_dltensor_versioned")
-          : import_managed<DLManagedTensor>(capsule, "dltensor", "used_dltensor");
+  const Tensor t = PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")
+                       ? import_managed<DLManagedTensorVersioned>(capsule, "dltensor_versioned",
+                                                                  "used_dltensor_versioned")
+                       : import_managed<DLManagedTensor>(capsule, "dltensor", "used_dltensor");
   return py::reinterpret_steal<py::object>(wrap(t));
 }
 

@@ -6,14 +6,17 @@ namespace annx::python {
 namespace {
 
 bool is_array_key(PyObject* o) {
-  return is_tensor(o) || PyList_Check(o) || (PyObject_CheckBuffer(o) && !PyBytes_Check(o) && !PyIndex_Check(o)) ||
+  return is_tensor(o) || PyList_Check(o) ||
+         (PyObject_CheckBuffer(o) && !PyBytes_Check(o) && !PyIndex_Check(o)) ||
          (PyObject_HasAttrString(o, "__array__") && !PyIndex_Check(o));
 }
 
 bool is_int_key(PyObject* o) {
   if (PyBool_Check(o)) return false;
   if (PyLong_Check(o)) return true;
-  if (is_tensor(o)) return tensor_of(o).dim() == 0 && is_integral(tensor_of(o).dtype()) && tensor_of(o).dtype() != DType::b8;
+  if (is_tensor(o))
+    return tensor_of(o).dim() == 0 && is_integral(tensor_of(o).dtype()) &&
+           tensor_of(o).dtype() != DType::b8;
   return PyIndex_Check(o) && !PyObject_CheckBuffer(o);
 }
 

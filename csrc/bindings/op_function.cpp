@@ -15,8 +15,7 @@ struct BoundParam {
 };
 
 struct OpFunction {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   const OpDef* op;
   Signature* signature;
   std::vector<BoundParam>* params;
@@ -112,7 +111,8 @@ Attr read_attr(const OpDef& op, const Param& p, PyObject* o) {
       if (!parse_dtype(o, &t)) bad_argument(op, p, "a dtype", o);
       return Attr(t);
     }
-    default: break;
+    default:
+      break;
   }
   return Attr();
 }
@@ -218,10 +218,14 @@ PyObject* call_op(PyObject* self, PyObject* const* args, size_t nargsf, PyObject
     for (int64_t n : list_lengths) c.attrs.push_back(Attr(n));
     run_call(c);
     switch (f.signature->outputs) {
-      case 0: Py_RETURN_NONE;
-      case 1: return wrap(c.outputs[0]);
-      case -2: return c.outputs.size() == 1 ? wrap(c.outputs[0]) : wrap_tuple(c.outputs);
-      default: return wrap_tuple(c.outputs);
+      case 0:
+        Py_RETURN_NONE;
+      case 1:
+        return wrap(c.outputs[0]);
+      case -2:
+        return c.outputs.size() == 1 ? wrap(c.outputs[0]) : wrap_tuple(c.outputs);
+      default:
+        return wrap_tuple(c.outputs);
     }
   });
 }
@@ -321,7 +325,8 @@ PyObject* make_op_function(const OpDef* op) {
 
 void init_op_functions(py::module_& m) {
   make_type();
-  m.add_object("Op", py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(op_function_type)));
+  m.add_object("Op",
+               py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(op_function_type)));
   py::module_ ops = m.def_submodule("ops", "Every registered op.");
   // On 3.12 and later submodules of extension modules are importable only when listed.
   py::module_::import("sys").attr("modules")["annx._core.ops"] = ops;
@@ -334,11 +339,14 @@ void init_op_functions(py::module_& m) {
   }
   for (const char* name : {"sgd_step_", "adam_step_", "global_norm"}) m.attr(name) = ops.attr(name);
   m.def("find_op", [ops](const std::string& name) -> py::object { return ops.attr(name.c_str()); });
-  m.def("op_table", [] {
-    py::list out;
-    for (const OpDef* op : registry()) out.append(describe(*op));
-    return out;
-  }, "What the registry says of every op: a list of dicts.");
+  m.def(
+      "op_table",
+      [] {
+        py::list out;
+        for (const OpDef* op : registry()) out.append(describe(*op));
+        return out;
+      },
+      "What the registry says of every op: a list of dicts.");
 }
 
 }  // namespace annx::python

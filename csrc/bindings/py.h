@@ -15,14 +15,12 @@ namespace py = pybind11;
 
 // annx.Tensor is a plain C type: a pybind11 class would cost several hundred nanoseconds a call.
 struct PyTensor {
-  PyObject_HEAD
-  Tensor tensor;
+  PyObject_HEAD Tensor tensor;
   PyObject* weakrefs;
 };
 
 struct PyDType {
-  PyObject_HEAD
-  DType dtype;
+  PyObject_HEAD DType dtype;
 };
 
 extern PyTypeObject* tensor_type;

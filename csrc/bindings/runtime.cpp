@@ -69,34 +69,46 @@ void init_runtime(py::module_& m) {
   init_threads_from_env();
   init_allocator_from_env();
   m.def("active_target", [] { return target_name(active_target()); }, "The SIMD target in force.");
-  m.def("supported_targets", [] {
-    py::list out;
-    for (Target t : supported_targets()) out.append(target_name(t));
-    return out;
-  }, "SIMD targets this CPU can run.");
-  m.def("set_target", [](const std::string& name) { set_target(parse_target(name.c_str())); },
-        "Switches the SIMD target (for tests).");
+  m.def(
+      "supported_targets",
+      [] {
+        py::list out;
+        for (Target t : supported_targets()) out.append(target_name(t));
+        return out;
+      },
+      "SIMD targets this CPU can run.");
+  m.def(
+      "set_target", [](const std::string& name) { set_target(parse_target(name.c_str())); },
+      "Switches the SIMD target (for tests).");
   m.def("num_threads", num_threads, "Threads of the pool.");
   m.def("set_num_threads", set_num_threads, "Sets the number of threads (1 to 256).");
   m.def("allocator_stats", allocator_stats, "Bytes in use, at peak and cached.");
-  m.def("cpu_limits", [] {
-    py::dict d;
-    d["affinity"] = affinity_cpus();
-    d["cgroup"] = cgroup_cpus();
-    return d;
-  }, "CPUs by affinity and by cgroup quota (0: none).");
+  m.def(
+      "cpu_limits",
+      [] {
+        py::dict d;
+        d["affinity"] = affinity_cpus();
+        d["cgroup"] = cgroup_cpus();
+        return d;
+      },
+      "CPUs by affinity and by cgroup quota (0: none).");
   m.def("empty_cache", empty_cache, "Gives cached memory back to the system.");
   m.def("build_info", build_info, "How this extension was built.");
   m.def("write_hyper", write_hyper, "Writes floats into a float64 tensor in place.");
-  m.def("manual_seed", [](uint64_t seed) { set_random_state({seed, 0}); },
-        "Restarts the random generator from seed.");
-  m.def("get_rng_state", [] {
-    const RandomState s = random_state();
-    return py::make_tuple(s.seed, s.counter);
-  }, "(seed, counter) of the random generator.");
-  m.def("set_rng_state", [](std::pair<uint64_t, uint64_t> s) {
-    set_random_state({s.first, s.second});
-  }, "Restores what get_rng_state gave.");
+  m.def(
+      "manual_seed", [](uint64_t seed) { set_random_state({seed, 0}); },
+      "Restarts the random generator from seed.");
+  m.def(
+      "get_rng_state",
+      [] {
+        const RandomState s = random_state();
+        return py::make_tuple(s.seed, s.counter);
+      },
+      "(seed, counter) of the random generator.");
+  m.def(
+      "set_rng_state",
+      [](std::pair<uint64_t, uint64_t> s) { set_random_state({s.first, s.second}); },
+      "Restores what get_rng_state gave.");
 }
 
 }  // namespace annx::python

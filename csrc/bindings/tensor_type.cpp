@@ -105,16 +105,24 @@ PyObject* slot_pow(PyObject* a, PyObject* b, PyObject*) {
 
 PyObject* slot_compare(PyObject* a, PyObject* b, int kind) {
   switch (kind) {
-    case Py_LT: return binary(def::lt, a, b);
-    case Py_LE: return binary(def::le, a, b);
-    case Py_GT: return binary(def::gt, a, b);
-    case Py_GE: return binary(def::ge, a, b);
-    case Py_EQ: return b == Py_None ? Py_NewRef(Py_False) : binary(def::eq, a, b);
-    default: return b == Py_None ? Py_NewRef(Py_True) : binary(def::ne, a, b);
+    case Py_LT:
+      return binary(def::lt, a, b);
+    case Py_LE:
+      return binary(def::le, a, b);
+    case Py_GT:
+      return binary(def::gt, a, b);
+    case Py_GE:
+      return binary(def::ge, a, b);
+    case Py_EQ:
+      return b == Py_None ? Py_NewRef(Py_False) : binary(def::eq, a, b);
+    default:
+      return b == Py_None ? Py_NewRef(Py_True) : binary(def::ne, a, b);
   }
 }
 
-Py_hash_t slot_hash(PyObject* self) { return static_cast<Py_hash_t>(reinterpret_cast<uintptr_t>(self) >> 4); }
+Py_hash_t slot_hash(PyObject* self) {
+  return static_cast<Py_hash_t>(reinterpret_cast<uintptr_t>(self) >> 4);
+}
 
 int slot_bool(PyObject* self) {
   const Tensor& t = self_of(self);
@@ -203,8 +211,8 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   view->len = static_cast<Py_ssize_t>(t.nbytes());
   view->readonly = 1;
   view->itemsize = static_cast<Py_ssize_t>(itemsize(t.dtype()));
-  view->format = flags & PyBUF_FORMAT ? const_cast<char*>(formats[static_cast<int>(t.dtype())])
-                                      : nullptr;
+  view->format =
+      flags & PyBUF_FORMAT ? const_cast<char*>(formats[static_cast<int>(t.dtype())]) : nullptr;
   view->ndim = t.dim();
   view->shape = flags & PyBUF_ND ? shape->shape : nullptr;
   view->strides = strided ? shape->strides : nullptr;
@@ -213,7 +221,9 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   return 0;
 }
 
-void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<BufferShape*>(view->internal); }
+void release_buffer(PyObject*, Py_buffer* view) {
+  delete static_cast<BufferShape*>(view->internal);
+}
 
 // attributes --------------------------------------------------------------------------------------
 
@@ -232,9 +242,9 @@ PyObject* get_requires_grad(PyObject* self, void*) {
 }
 int set_requires_grad(PyObject* self, PyObject* value, void*) {
   return guarded([&]() -> PyObject* {
-           autograd::set_requires_grad(self_of(self), value && PyObject_IsTrue(value) == 1);
-           return Py_None;
-         })
+    autograd::set_requires_grad(self_of(self), value && PyObject_IsTrue(value) == 1);
+    return Py_None;
+  })
              ? 0
              : -1;
 }
@@ -247,20 +257,19 @@ PyObject* get_grad(PyObject* self, void*) {
 }
 int set_grad(PyObject* self, PyObject* value, void*) {
   return guarded([&]() -> PyObject* {
-           const Tensor& t = self_of(self);
-           if (!value || value == Py_None) {
-             if (auto* m = autograd::meta_of(t)) m->grad = Tensor();
-             return Py_None;
-           }
-           ANNX_CHECK(is_tensor(value), type, "grad", "expected a Tensor or None but got ",
-                      Py_TYPE(value)->tp_name);
-           const Tensor& g = tensor_of(value);
-           ANNX_CHECK(g.shape() == t.shape() && g.dtype() == t.dtype(), value, "grad",
-                      "expected shape ", t.shape(), " and dtype ", t.dtype(), " but got ",
-                      g.shape(), " and ", g.dtype());
-           autograd::ensure_meta(t).grad = g;
-           return Py_None;
-         })
+    const Tensor& t = self_of(self);
+    if (!value || value == Py_None) {
+      if (auto* m = autograd::meta_of(t)) m->grad = Tensor();
+      return Py_None;
+    }
+    ANNX_CHECK(is_tensor(value), type, "grad", "expected a Tensor or None but got ",
+               Py_TYPE(value)->tp_name);
+    const Tensor& g = tensor_of(value);
+    ANNX_CHECK(g.shape() == t.shape() && g.dtype() == t.dtype(), value, "grad", "expected shape ",
+               t.shape(), " and dtype ", t.dtype(), " but got ", g.shape(), " and ", g.dtype());
+    autograd::ensure_meta(t).grad = g;
+    return Py_None;
+  })
              ? 0
              : -1;
 }
@@ -289,25 +298,24 @@ PyObject* get_data(PyObject* self, void*) {
 // The tensor stays the same object, leaf and parameter; only its values, dtype and place change.
 int set_data(PyObject* self, PyObject* value, void*) {
   return guarded([&]() -> PyObject* {
-           const Tensor& t = self_of(self);
-           ANNX_CHECK(value && is_tensor(value), type, "data", "expected a Tensor but got ",
-                      value ? Py_TYPE(value)->tp_name : "a deletion");
-           const TensorImpl& source = *tensor_of(value).impl();
-           ANNX_CHECK(autograd::is_leaf(t), runtime, "data",
-                      "expected a leaf tensor but got the result of a recorded op");
-           ANNX_CHECK(!t.requires_grad() || is_floating(source.dtype), type, "data",
-                      "expected a floating dtype for a tensor that requires grad but got ",
-                      source.dtype);
-           TensorImpl& target = *t.impl();
-           target.storage = source.storage;
-           target.offset = source.offset;
-           target.shape = source.shape;
-           target.strides = source.strides;
-           target.numel = source.numel;
-           target.dtype = source.dtype;
-           target.contiguous = source.contiguous;
-           return Py_None;
-         })
+    const Tensor& t = self_of(self);
+    ANNX_CHECK(value && is_tensor(value), type, "data", "expected a Tensor but got ",
+               value ? Py_TYPE(value)->tp_name : "a deletion");
+    const TensorImpl& source = *tensor_of(value).impl();
+    ANNX_CHECK(autograd::is_leaf(t), runtime, "data",
+               "expected a leaf tensor but got the result of a recorded op");
+    ANNX_CHECK(!t.requires_grad() || is_floating(source.dtype), type, "data",
+               "expected a floating dtype for a tensor that requires grad but got ", source.dtype);
+    TensorImpl& target = *t.impl();
+    target.storage = source.storage;
+    target.offset = source.offset;
+    target.shape = source.shape;
+    target.strides = source.strides;
+    target.numel = source.numel;
+    target.dtype = source.dtype;
+    target.contiguous = source.contiguous;
+    return Py_None;
+  })
              ? 0
              : -1;
 }
@@ -399,8 +407,9 @@ PyMethodDef methods[] = {
     {"data_ptr", m_data_ptr, METH_NOARGS, "data_ptr()\n--\n\nAddress of the first element."},
     {"retain_grad", m_retain_grad, METH_NOARGS,
      "retain_grad()\n--\n\nKeeps grad of a computed tensor after backward."},
-    {"requires_grad_", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(m_requires_grad_)),
-     METH_FASTCALL, "requires_grad_(requires_grad=True)\n--\n\nSets requires_grad; returns self."},
+    {"requires_grad_",
+     reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(m_requires_grad_)), METH_FASTCALL,
+     "requires_grad_(requires_grad=True)\n--\n\nSets requires_grad; returns self."},
     {"copy_", m_copy_, METH_O,
      "copy_(source)\n--\n\nWrites source into the memory of self, off the tape; returns self."},
     {nullptr, nullptr, 0, nullptr}};
@@ -473,7 +482,8 @@ void init_tensor_type(py::module_& m) {
                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
   tensor_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   if (!tensor_type) throw py::error_already_set();
-  m.add_object("Tensor", py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(tensor_type)));
+  m.add_object("Tensor",
+               py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(tensor_type)));
   // NumPy's own operators step back, so that array + tensor is a tensor.
   py::handle(reinterpret_cast<PyObject*>(tensor_type)).attr("__array_priority__") = 1000;
   py::handle(reinterpret_cast<PyObject*>(tensor_type)).attr("__array_ufunc__") = py::none();
@@ -481,27 +491,43 @@ void init_tensor_type(py::module_& m) {
   py::class_<Device>(m, "device", "Where a tensor's memory is: 'cpu' or 'cuda:0'.")
       .def_property_readonly("type", [](Device d) { return d.is_cpu() ? "cpu" : "cuda"; })
       .def_property_readonly("index", [](Device d) { return int{d.index}; })
-      .def("__str__", [](Device d) { return d.is_cpu() ? std::string("cpu") : "cuda:" + std::to_string(d.index); })
-      .def("__repr__", [](Device d) { return d.is_cpu() ? std::string("device('cpu')") : "device('cuda:" + std::to_string(d.index) + "')"; })
-      .def("__eq__", [](Device a, const py::object& b) {
-        if (py::isinstance<Device>(b)) return a == b.cast<Device>();
-        return py::isinstance<py::str>(b) && b.cast<std::string>() == (a.is_cpu() ? "cpu" : "cuda:" + std::to_string(a.index));
-      })
+      .def("__str__",
+           [](Device d) {
+             return d.is_cpu() ? std::string("cpu") : "cuda:" + std::to_string(d.index);
+           })
+      .def("__repr__",
+           [](Device d) {
+             return d.is_cpu() ? std::string("device('cpu')")
+                               : "device('cuda:" + std::to_string(d.index) + "')";
+           })
+      .def("__eq__",
+           [](Device a, const py::object& b) {
+             if (py::isinstance<Device>(b)) return a == b.cast<Device>();
+             return py::isinstance<py::str>(b) &&
+                    b.cast<std::string>() ==
+                        (a.is_cpu() ? "cpu" : "cuda:" + std::to_string(a.index));
+           })
       .def("__hash__", [](Device d) { return static_cast<int>(d.kind) * 64 + d.index; });
 
-  m.def("make_subclass", [](py::handle type, py::handle data, bool requires_grad) {
-    ANNX_CHECK(PyType_Check(type.ptr()) &&
-                   PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()), tensor_type),
-               type, "make_subclass", "expected a subclass of Tensor");
-    ANNX_CHECK(is_tensor(data.ptr()), type, "make_subclass", "expected a Tensor");
-    Tensor t = tensor_of(data.ptr()).detach();
-    autograd::set_requires_grad(t, requires_grad);
-    return py::reinterpret_steal<py::object>(
-        wrap_as(reinterpret_cast<PyTypeObject*>(type.ptr()), t));
-  }, "An instance of a subclass of Tensor over the memory of data.");
-  m.def("from_buffer", [](py::handle o, bool copy) {
-    return py::reinterpret_steal<py::object>(wrap(from_buffer(o.ptr(), copy)));
-  }, py::arg("obj"), py::arg("copy"), "A tensor from an object with the buffer protocol.");
+  m.def(
+      "make_subclass",
+      [](py::handle type, py::handle data, bool requires_grad) {
+        ANNX_CHECK(PyType_Check(type.ptr()) &&
+                       PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()), tensor_type),
+                   type, "make_subclass", "expected a subclass of Tensor");
+        ANNX_CHECK(is_tensor(data.ptr()), type, "make_subclass", "expected a Tensor");
+        Tensor t = tensor_of(data.ptr()).detach();
+        autograd::set_requires_grad(t, requires_grad);
+        return py::reinterpret_steal<py::object>(
+            wrap_as(reinterpret_cast<PyTypeObject*>(type.ptr()), t));
+      },
+      "An instance of a subclass of Tensor over the memory of data.");
+  m.def(
+      "from_buffer",
+      [](py::handle o, bool copy) {
+        return py::reinterpret_steal<py::object>(wrap(from_buffer(o.ptr(), copy)));
+      },
+      py::arg("obj"), py::arg("copy"), "A tensor from an object with the buffer protocol.");
 }
 
 }  // namespace annx::python

@@ -284,8 +284,7 @@ bool intact(const char* p, size_t bytes) {
 }
 
 void note_damage(Guards& g, size_t bytes) {
-  if (g.damage.empty())
-    g.damage = "a write outside a block of " + std::to_string(bytes) + " bytes";
+  if (g.damage.empty()) g.damage = "a write outside a block of " + std::to_string(bytes) + " bytes";
 }
 #endif
 

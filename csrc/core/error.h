@@ -35,8 +35,8 @@ template <class... Parts>
 }  // namespace annx
 
 // ANNX_CHECK(x.dim() == 2, value, "matmul", "expected a matrix but got shape ", x.shape());
-#define ANNX_CHECK(condition, kind, op, ...)                                   \
-  do {                                                                         \
-    if (__builtin_expect(!(condition), 0))                                     \
-      ::annx::fail(::annx::ErrorKind::kind, (op), __VA_ARGS__);                \
+#define ANNX_CHECK(condition, kind, op, ...)                    \
+  do {                                                          \
+    if (__builtin_expect(!(condition), 0))                      \
+      ::annx::fail(::annx::ErrorKind::kind, (op), __VA_ARGS__); \
   } while (false)

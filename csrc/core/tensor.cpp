@@ -81,28 +81,52 @@ namespace {
 template <class From>
 void store_as(void* p, DType dtype, From v) {
   switch (dtype) {
-    case DType::f32: *static_cast<float*>(p) = static_cast<float>(v); break;
-    case DType::f64: *static_cast<double*>(p) = static_cast<double>(v); break;
-    case DType::f16: *static_cast<uint16_t*>(p) = f32_to_f16(static_cast<float>(v)); break;
-    case DType::bf16: *static_cast<uint16_t*>(p) = f32_to_bf16(static_cast<float>(v)); break;
-    case DType::i64: *static_cast<int64_t*>(p) = static_cast<int64_t>(v); break;
-    case DType::i32: *static_cast<int32_t*>(p) = static_cast<int32_t>(v); break;
-    case DType::u8: *static_cast<uint8_t*>(p) = static_cast<uint8_t>(static_cast<int64_t>(v)); break;
-    case DType::b8: *static_cast<uint8_t*>(p) = v != From{0}; break;
+    case DType::f32:
+      *static_cast<float*>(p) = static_cast<float>(v);
+      break;
+    case DType::f64:
+      *static_cast<double*>(p) = static_cast<double>(v);
+      break;
+    case DType::f16:
+      *static_cast<uint16_t*>(p) = f32_to_f16(static_cast<float>(v));
+      break;
+    case DType::bf16:
+      *static_cast<uint16_t*>(p) = f32_to_bf16(static_cast<float>(v));
+      break;
+    case DType::i64:
+      *static_cast<int64_t*>(p) = static_cast<int64_t>(v);
+      break;
+    case DType::i32:
+      *static_cast<int32_t*>(p) = static_cast<int32_t>(v);
+      break;
+    case DType::u8:
+      *static_cast<uint8_t*>(p) = static_cast<uint8_t>(static_cast<int64_t>(v));
+      break;
+    case DType::b8:
+      *static_cast<uint8_t*>(p) = v != From{0};
+      break;
   }
 }
 
 template <class To>
 To load_as(const void* p, DType dtype) {
   switch (dtype) {
-    case DType::f32: return static_cast<To>(*static_cast<const float*>(p));
-    case DType::f64: return static_cast<To>(*static_cast<const double*>(p));
-    case DType::f16: return static_cast<To>(f16_to_f32(*static_cast<const uint16_t*>(p)));
-    case DType::bf16: return static_cast<To>(bf16_to_f32(*static_cast<const uint16_t*>(p)));
-    case DType::i64: return static_cast<To>(*static_cast<const int64_t*>(p));
-    case DType::i32: return static_cast<To>(*static_cast<const int32_t*>(p));
-    case DType::u8: return static_cast<To>(*static_cast<const uint8_t*>(p));
-    case DType::b8: return static_cast<To>(*static_cast<const uint8_t*>(p) != 0);
+    case DType::f32:
+      return static_cast<To>(*static_cast<const float*>(p));
+    case DType::f64:
+      return static_cast<To>(*static_cast<const double*>(p));
+    case DType::f16:
+      return static_cast<To>(f16_to_f32(*static_cast<const uint16_t*>(p)));
+    case DType::bf16:
+      return static_cast<To>(bf16_to_f32(*static_cast<const uint16_t*>(p)));
+    case DType::i64:
+      return static_cast<To>(*static_cast<const int64_t*>(p));
+    case DType::i32:
+      return static_cast<To>(*static_cast<const int32_t*>(p));
+    case DType::u8:
+      return static_cast<To>(*static_cast<const uint8_t*>(p));
+    case DType::b8:
+      return static_cast<To>(*static_cast<const uint8_t*>(p) != 0);
   }
   return To{0};
 }

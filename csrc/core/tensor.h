@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cstddef>
-#include <type_traits>
 #include <functional>
+#include <type_traits>
 
 #include "core/device.h"
 #include "core/dims.h"

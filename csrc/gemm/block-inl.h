@@ -18,12 +18,16 @@ static constexpr GemmTileKernel<V> tile_kernel() {
   }
 }
 
-#define ANNX_TILE_ROW(R)                                                            \
-  {                                                                                 \
-    nullptr, tile_kernel<V, R, 1>(), tile_kernel<V, R, 2>(), tile_kernel<V, R, 3>(), \
-        tile_kernel<V, R, 4>(), tile_kernel<V, R, 5>(), tile_kernel<V, R, 6>(),     \
-        tile_kernel<V, R, 7>(), tile_kernel<V, R, 8>()                              \
-  }
+#define ANNX_TILE_ROW(R)   \
+  {nullptr,                \
+   tile_kernel<V, R, 1>(), \
+   tile_kernel<V, R, 2>(), \
+   tile_kernel<V, R, 3>(), \
+   tile_kernel<V, R, 4>(), \
+   tile_kernel<V, R, 5>(), \
+   tile_kernel<V, R, 6>(), \
+   tile_kernel<V, R, 7>(), \
+   tile_kernel<V, R, 8>()}
 template <class V>
 static constexpr GemmTileKernel<V> kTiles[kGemmMaxRows + 1][kGemmMaxVectors + 1] = {
     {},
@@ -49,8 +53,8 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
   using T = typename V::Scalar;
   const int64_t width = vectors * V::lanes;
   alignas(64) T edge[kGemmMaxRows * kGemmMaxVectors * V::lanes];
-  GemmTile<T> tile = {block.k,  block.a, block.a_rs, block.a_cs,      b,
-                      b_rs,     c,       block.c_rs, block.from_zero};
+  GemmTile<T> tile = {block.k, block.a, block.a_rs, block.a_cs,     b,
+                      b_rs,    c,       block.c_rs, block.from_zero};
   for (int64_t q = 0; q < panels.count; ++q) {
     const int64_t rows = panels.rows + (q < panels.extra ? 1 : 0);
     if (block.a_packed) {

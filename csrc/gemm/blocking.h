@@ -16,12 +16,12 @@ inline constexpr int kGemmMaxRows = 12;
 inline constexpr int kGemmMaxVectors = 8;
 
 struct GemmBlocking {
-  int rows;                      // rows of a full tile
-  int vectors;                   // vectors of a full tile
-  int wide[kGemmMaxRows + 1];    // vectors of the tile of a product of that many rows
-  int64_t kc;                    // k per block: A's rows of a tile stay in L1, B's panel in L2
-  int64_t mc;                    // rows per task at most: an A block of mc x kc stays in L2
-  int64_t nc;                    // bytes of a B row per task at most
+  int rows;                    // rows of a full tile
+  int vectors;                 // vectors of a full tile
+  int wide[kGemmMaxRows + 1];  // vectors of the tile of a product of that many rows
+  int64_t kc;                  // k per block: A's rows of a tile stay in L1, B's panel in L2
+  int64_t mc;                  // rows per task at most: an A block of mc x kc stays in L2
+  int64_t nc;                  // bytes of a B row per task at most
 };
 
 inline constexpr GemmBlocking kGemmBlockingScalar = {4, 1, {0, 1, 1, 1, 1}, 512, 64, 2048};

@@ -249,7 +249,7 @@ template <class T>
 void run_batch(const GemmArgs<T>& args, const GemmBatch& batch) {
   const int64_t count = batch.outer * batch.inner;
   const GemmKernelsOf<T>& kernels = kernels_of<T>();
-  const GemmShape shape = {args.m,    args.n,    args.k,    args.a_rs,         args.a_cs,
+  const GemmShape shape = {args.m,    args.n,    args.k,    args.a_rs, args.a_cs,
                            args.b_rs, args.b_cs, sizeof(T), count};
   const GemmPlan plan = plan_gemm(shape, kernels.blocking);
   const auto entry = [&](int64_t index) {

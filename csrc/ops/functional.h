@@ -9,18 +9,22 @@ namespace annx::ops {
 // A constant that takes the dtype of its partner.
 Tensor number(double value);
 
+// clang-format off
 #define ANNX_UNARY_FUNCTIONS(F)                                                            \
   F(neg) F(abs) F(sign) F(square) F(reciprocal) F(sqrt) F(rsqrt) F(exp) F(expm1) F(log)    \
   F(log1p) F(sin) F(cos) F(erf) F(floor) F(sigmoid) F(tanh) F(relu) F(logical_not)
+// clang-format on
 #define ANNX_DEFINE(name) \
   inline Tensor name(const Tensor& x) { return call(def::name, {x}); }
 ANNX_UNARY_FUNCTIONS(ANNX_DEFINE)
 #undef ANNX_DEFINE
 #undef ANNX_UNARY_FUNCTIONS
 
+// clang-format off
 #define ANNX_BINARY_FUNCTIONS(F)                                                           \
   F(add) F(sub) F(mul) F(div) F(maximum) F(minimum) F(pow) F(floor_divide) F(remainder)    \
   F(eq) F(ne) F(lt) F(le) F(gt) F(ge) F(matmul) F(logical_and) F(logical_or)
+// clang-format on
 #define ANNX_DEFINE(name) \
   inline Tensor name(const Tensor& a, const Tensor& b) { return call(def::name, {a, b}); }
 ANNX_BINARY_FUNCTIONS(ANNX_DEFINE)

@@ -106,9 +106,9 @@ Signature parse_signature(const OpDef& op) {
   Signature out;
   const std::string text = op.signature;
   const size_t open = text.find('('), close = text.rfind(") -> ");
-  ANNX_CHECK(open != std::string::npos && close != std::string::npos &&
-                 text.substr(0, open) == op.name,
-             value, op.name, "malformed signature ", text);
+  ANNX_CHECK(
+      open != std::string::npos && close != std::string::npos && text.substr(0, open) == op.name,
+      value, op.name, "malformed signature ", text);
   std::string list = text.substr(open + 1, close - open - 1);
   bool keyword_only = false;
   for (size_t start = 0; start < list.size();) {

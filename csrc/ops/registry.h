@@ -150,11 +150,11 @@ struct Param {
   enum class Type : uint8_t { tensor, tensors, integer, integers, real, boolean, text, dtype };
   const char* name;
   Type type;
-  bool optional = false;     // "?": None is allowed
-  bool variadic = false;     // "int...": x.reshape(2, 3) as well as x.reshape((2, 3))
+  bool optional = false;  // "?": None is allowed
+  bool variadic = false;  // "int...": x.reshape(2, 3) as well as x.reshape((2, 3))
   bool keyword_only = false;
   bool has_default = false;
-  Attr default_value;        // for tensors with a default: None
+  Attr default_value;  // for tensors with a default: None
 };
 
 struct Signature {

@@ -25,7 +25,6 @@ _tensor_methods.install()
 from annx import autograd as autograd  # noqa: E402
 from annx import nn as nn  # noqa: E402
 from annx import optim as optim  # noqa: E402
-from annx._functions import *  # noqa: E402, F403
 from annx._creation import arange as arange  # noqa: E402
 from annx._creation import as_tensor as as_tensor  # noqa: E402
 from annx._creation import bernoulli as bernoulli  # noqa: E402
@@ -48,6 +47,7 @@ from annx._creation import randperm as randperm  # noqa: E402
 from annx._creation import tensor as tensor  # noqa: E402
 from annx._creation import zeros as zeros  # noqa: E402
 from annx._creation import zeros_like as zeros_like  # noqa: E402
+from annx._functions import *  # noqa: E402, F403
 from annx._transforms import grad as grad  # noqa: E402
 from annx._transforms import value_and_grad as value_and_grad  # noqa: E402
 from annx.autograd import custom_gradient as custom_gradient  # noqa: E402

@@ -156,7 +156,7 @@ def ones(
 def empty(
     *size: Any, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor of shape size to be written to; zero-filled, so that no run depends on old memory."""
+    """A tensor of shape size to be written to; zero-filled, so no run depends on old memory."""
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 

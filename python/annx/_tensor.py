@@ -63,9 +63,7 @@ def numpy(self: Tensor) -> np.ndarray[Any, Any]:
     return np.asarray(memoryview(self))
 
 
-def __array__(
-    self: Tensor, dtype: Any = None, copy: bool | None = None
-) -> np.ndarray[Any, Any]:
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
     array = numpy(self)
     if dtype is not None and array.dtype != dtype:
         return array.astype(dtype)

@@ -18,16 +18,20 @@ Tensor activation_gradient(Activation activation, const Tensor& g, const Tensor&
                            const Tensor& y) {
   const Tensor none;
   switch (activation) {
-    case Activation::none: return g;
-    case Activation::relu: return unary_gradient(relu_backward_def, relu_derivative, {}, g, none, y);
+    case Activation::none:
+      return g;
+    case Activation::relu:
+      return unary_gradient(relu_backward_def, relu_derivative, {}, g, none, y);
     case Activation::sigmoid:
       return unary_gradient(sigmoid_backward_def, sigmoid_derivative, {}, g, none, y);
-    case Activation::tanh: return unary_gradient(tanh_backward_def, tanh_derivative, {}, g, none, y);
+    case Activation::tanh:
+      return unary_gradient(tanh_backward_def, tanh_derivative, {}, g, none, y);
     case Activation::gelu:
       return unary_gradient(gelu_erf_backward_def, gelu_erf_derivative, {}, g, x, none);
     case Activation::gelu_tanh:
       return unary_gradient(gelu_tanh_backward_def, gelu_tanh_derivative, {}, g, x, none);
-    case Activation::silu: return unary_gradient(silu_backward_def, silu_derivative, {}, g, x, none);
+    case Activation::silu:
+      return unary_gradient(silu_backward_def, silu_derivative, {}, g, x, none);
   }
   return g;
 }
@@ -70,8 +74,9 @@ const OpDef gelu = {.name = "gelu",
 
 const OpDef prelu = {.name = "prelu",
                      .signature = "prelu(Tensor input, Tensor weight) -> Tensor",
-                     .doc = "input where positive, else weight * input; weight has one element or "
-                            "one per channel (dimension 1). He et al., 2015.",
+                     .doc =
+                         "input where positive, else weight * input; weight has one element or "
+                         "one per channel (dimension 1). He et al., 2015.",
                      .composite = annx::prelu};
 
 }  // namespace def

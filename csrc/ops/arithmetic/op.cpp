@@ -22,24 +22,24 @@ void run_binary(const OpCall& c, const KernelByDType& kernels) {
 // Integers go through the same formulas, one lane at a time.
 #define ANNX_BINARY(name, Domain, forward, ...) ANNX_SCALAR_##Domain(name, forward)
 #define ANNX_SCALAR_Real(name, forward)
-#define ANNX_SCALAR_Number(name, forward)                                               \
-  template <class T>                                                                    \
-  void name##_int(const void* const* in, void* out, int64_t n, const double*) {         \
-    for (int64_t i = 0; i < n; ++i) {                                                   \
-      const auto a = IntLane<T>::load(static_cast<const T*>(in[0]) + i);                \
-      const auto b = IntLane<T>::load(static_cast<const T*>(in[1]) + i);                \
-      const auto y = ANNX_EXPRESSION(forward);                                          \
-      y.store(static_cast<T*>(out) + i);                                                \
-    }                                                                                   \
+#define ANNX_SCALAR_Number(name, forward)                                       \
+  template <class T>                                                            \
+  void name##_int(const void* const* in, void* out, int64_t n, const double*) { \
+    for (int64_t i = 0; i < n; ++i) {                                           \
+      const auto a = IntLane<T>::load(static_cast<const T*>(in[0]) + i);        \
+      const auto b = IntLane<T>::load(static_cast<const T*>(in[1]) + i);        \
+      const auto y = ANNX_EXPRESSION(forward);                                  \
+      y.store(static_cast<T*>(out) + i);                                        \
+    }                                                                           \
   }
-#define ANNX_COMPARE(name, forward, doc)                                                \
-  template <class T>                                                                    \
-  void name##_int(const void* const* in, void* out, int64_t n, const double*) {         \
-    for (int64_t i = 0; i < n; ++i) {                                                   \
-      const auto a = IntLane<T>::load(static_cast<const T*>(in[0]) + i);                \
-      const auto b = IntLane<T>::load(static_cast<const T*>(in[1]) + i);                \
-      static_cast<uint8_t*>(out)[i] = ANNX_EXPRESSION(forward);                         \
-    }                                                                                   \
+#define ANNX_COMPARE(name, forward, doc)                                        \
+  template <class T>                                                            \
+  void name##_int(const void* const* in, void* out, int64_t n, const double*) { \
+    for (int64_t i = 0; i < n; ++i) {                                           \
+      const auto a = IntLane<T>::load(static_cast<const T*>(in[0]) + i);        \
+      const auto b = IntLane<T>::load(static_cast<const T*>(in[1]) + i);        \
+      static_cast<uint8_t*>(out)[i] = ANNX_EXPRESSION(forward);                 \
+    }                                                                           \
   }
 #include "ops/arithmetic/rows.def"
 #undef ANNX_BINARY
@@ -51,25 +51,25 @@ void run_binary(const OpCall& c, const KernelByDType& kernels) {
 #define ANNX_FLAGS_Real kFloat
 #define ANNX_FLAGS_Number 0
 
-#define ANNX_BINARY(name, Domain, forward, grad_a, grad_b, Saves, doc)                       \
-  void name##_kernel(const OpCall& c) {                                                      \
-    const auto& t = arithmetic_kernels().name;                                               \
-    run_binary(c, {t.f32, t.f64, ANNX_INTS_##Domain(name)});                                 \
-  }                                                                                          \
-  void name##_rule(BackwardCall& call) {                                                     \
-    using namespace ops;                                                                     \
-    constexpr uint32_t saves = Saves;                                                        \
-    const Tensor& g = call.grad();                                                           \
-    [[maybe_unused]] const Tensor a = saves & save_input(0) ? call.input(0) : Tensor();      \
-    [[maybe_unused]] const Tensor b = saves & save_input(1) ? call.input(1) : Tensor();      \
-    [[maybe_unused]] const Tensor y = saves & save_output(0) ? call.output() : Tensor();     \
-    if (call.needs(0)) call.set(0, sum_to(ANNX_EXPRESSION(grad_a), call.input_shape(0)));    \
-    if (call.needs(1)) call.set(1, sum_to(ANNX_EXPRESSION(grad_b), call.input_shape(1)));    \
+#define ANNX_BINARY(name, Domain, forward, grad_a, grad_b, Saves, doc)                    \
+  void name##_kernel(const OpCall& c) {                                                   \
+    const auto& t = arithmetic_kernels().name;                                            \
+    run_binary(c, {t.f32, t.f64, ANNX_INTS_##Domain(name)});                              \
+  }                                                                                       \
+  void name##_rule(BackwardCall& call) {                                                  \
+    using namespace ops;                                                                  \
+    constexpr uint32_t saves = Saves;                                                     \
+    const Tensor& g = call.grad();                                                        \
+    [[maybe_unused]] const Tensor a = saves & save_input(0) ? call.input(0) : Tensor();   \
+    [[maybe_unused]] const Tensor b = saves & save_input(1) ? call.input(1) : Tensor();   \
+    [[maybe_unused]] const Tensor y = saves & save_output(0) ? call.output() : Tensor();  \
+    if (call.needs(0)) call.set(0, sum_to(ANNX_EXPRESSION(grad_a), call.input_shape(0))); \
+    if (call.needs(1)) call.set(1, sum_to(ANNX_EXPRESSION(grad_b), call.input_shape(1))); \
   }
-#define ANNX_COMPARE(name, forward, doc)                                                     \
-  void name##_kernel(const OpCall& c) {                                                      \
-    const auto& t = arithmetic_kernels().name;                                               \
-    run_binary(c, {t.f32, t.f64, ANNX_INTS_Number(name)});                                   \
+#define ANNX_COMPARE(name, forward, doc)                   \
+  void name##_kernel(const OpCall& c) {                    \
+    const auto& t = arithmetic_kernels().name;             \
+    run_binary(c, {t.f32, t.f64, ANNX_INTS_Number(name)}); \
   }
 #include "ops/arithmetic/rows.def"
 #undef ANNX_BINARY
@@ -93,8 +93,12 @@ void infer_where(const OpCall& c, OutputSpecs& specs) {
 
 void where_kernel(const OpCall& c) {
   const auto& t = arithmetic_kernels().where;
-  const KernelByDType kernels = {t.f32, t.f64, where_bits<uint64_t>, where_bits<uint32_t>,
-                                 where_bits<uint8_t>, where_bits<uint8_t>};
+  const KernelByDType kernels = {t.f32,
+                                 t.f64,
+                                 where_bits<uint64_t>,
+                                 where_bits<uint32_t>,
+                                 where_bits<uint8_t>,
+                                 where_bits<uint8_t>};
   run_elementwise(pick(kernels, c.in(1).dtype(), "where"), c.inputs.data(), 3, c.out());
 }
 
@@ -125,31 +129,29 @@ TensorList logical_not(const OpCall& c) {
 }
 TensorList isnan(const OpCall& c) { return {ops::ne(c.in(0), c.in(0))}; }
 TensorList isinf(const OpCall& c) { return {ops::eq(ops::abs(c.in(0)), ops::number(INFINITY))}; }
-TensorList isfinite(const OpCall& c) {
-  return {ops::lt(ops::abs(c.in(0)), ops::number(INFINITY))};
-}
+TensorList isfinite(const OpCall& c) { return {ops::lt(ops::abs(c.in(0)), ops::number(INFINITY))}; }
 
 }  // namespace
 
 namespace def {
 
-#define ANNX_BINARY(id, Domain, forward, grad_a, grad_b, Saves, text)                \
-  const OpDef id = {.name = #id,                                                     \
-                    .signature = #id "(Tensor input, Tensor other) -> Tensor",       \
-                    .doc = text,                                                     \
-                    .infer = infer_broadcast,                                        \
-                    .kernel = id##_kernel,                                           \
-                    .backward = id##_rule,                                           \
-                    .cost = elementwise_cost,                                        \
-                    .saves = Saves,                                                  \
+#define ANNX_BINARY(id, Domain, forward, grad_a, grad_b, Saves, text)          \
+  const OpDef id = {.name = #id,                                               \
+                    .signature = #id "(Tensor input, Tensor other) -> Tensor", \
+                    .doc = text,                                               \
+                    .infer = infer_broadcast,                                  \
+                    .kernel = id##_kernel,                                     \
+                    .backward = id##_rule,                                     \
+                    .cost = elementwise_cost,                                  \
+                    .saves = Saves,                                            \
                     .flags = kPromote | kElementwise | ANNX_FLAGS_##Domain};
-#define ANNX_COMPARE(id, forward, text)                                              \
-  const OpDef id = {.name = #id,                                                     \
-                    .signature = #id "(Tensor input, Tensor other) -> Tensor",       \
-                    .doc = text,                                                     \
-                    .infer = infer_compare,                                          \
-                    .kernel = id##_kernel,                                           \
-                    .cost = elementwise_cost,                                        \
+#define ANNX_COMPARE(id, forward, text)                                        \
+  const OpDef id = {.name = #id,                                               \
+                    .signature = #id "(Tensor input, Tensor other) -> Tensor", \
+                    .doc = text,                                               \
+                    .infer = infer_compare,                                    \
+                    .kernel = id##_kernel,                                     \
+                    .cost = elementwise_cost,                                  \
                     .flags = kPromote | kElementwise};
 #include "ops/arithmetic/rows.def"
 
@@ -163,24 +165,24 @@ const OpDef where = {.name = "where",
                      .saves = save_input(0),
                      .flags = kPromoteTail | kElementwise | kNoMethod};
 
-const OpDef clamp = {.name = "clamp",
-                     .signature =
-                         "clamp(Tensor input, Tensor? min=None, Tensor? max=None) -> Tensor",
-                     .doc = "input limited to [min, max]; either may be a number, a tensor or None.",
-                     .composite = annx::clamp};
+const OpDef clamp = {
+    .name = "clamp",
+    .signature = "clamp(Tensor input, Tensor? min=None, Tensor? max=None) -> Tensor",
+    .doc = "input limited to [min, max]; either may be a number, a tensor or None.",
+    .composite = annx::clamp};
 
-#define ANNX_LOGIC(id, text)                                                 \
-  const OpDef id = {.name = #id,                                             \
+#define ANNX_LOGIC(id, text)                                                   \
+  const OpDef id = {.name = #id,                                               \
                     .signature = #id "(Tensor input, Tensor other) -> Tensor", \
-                    .doc = text,                                             \
+                    .doc = text,                                               \
                     .composite = annx::id};
 ANNX_LOGIC(logical_and, "True where both are non-zero.")
 ANNX_LOGIC(logical_or, "True where either is non-zero.")
 ANNX_LOGIC(logical_xor, "True where exactly one is non-zero.")
-#define ANNX_TEST(id, text)                                  \
-  const OpDef id = {.name = #id,                             \
+#define ANNX_TEST(id, text)                                      \
+  const OpDef id = {.name = #id,                                 \
                     .signature = #id "(Tensor input) -> Tensor", \
-                    .doc = text,                             \
+                    .doc = text,                                 \
                     .composite = annx::id};
 ANNX_TEST(logical_not, "True where input is zero.")
 ANNX_TEST(isnan, "True where input is not a number.")

@@ -64,28 +64,44 @@ void cast_run(const void* const* in, void* out, int64_t n, const double*) {
 template <class From>
 ElementwiseFn cast_to(DType to) {
   switch (to) {
-    case DType::f32: return cast_run<float, From>;
-    case DType::f64: return cast_run<double, From>;
-    case DType::f16: return cast_run<F16, From>;
-    case DType::bf16: return cast_run<BF16, From>;
-    case DType::i64: return cast_run<int64_t, From>;
-    case DType::i32: return cast_run<int32_t, From>;
-    case DType::u8: return cast_run<uint8_t, From>;
-    case DType::b8: return cast_run<Bool8, From>;
+    case DType::f32:
+      return cast_run<float, From>;
+    case DType::f64:
+      return cast_run<double, From>;
+    case DType::f16:
+      return cast_run<F16, From>;
+    case DType::bf16:
+      return cast_run<BF16, From>;
+    case DType::i64:
+      return cast_run<int64_t, From>;
+    case DType::i32:
+      return cast_run<int32_t, From>;
+    case DType::u8:
+      return cast_run<uint8_t, From>;
+    case DType::b8:
+      return cast_run<Bool8, From>;
   }
   return nullptr;
 }
 
 ElementwiseFn cast_between(DType from, DType to) {
   switch (from) {
-    case DType::f32: return cast_to<float>(to);
-    case DType::f64: return cast_to<double>(to);
-    case DType::f16: return cast_to<F16>(to);
-    case DType::bf16: return cast_to<BF16>(to);
-    case DType::i64: return cast_to<int64_t>(to);
-    case DType::i32: return cast_to<int32_t>(to);
-    case DType::u8: return cast_to<uint8_t>(to);
-    case DType::b8: return cast_to<Bool8>(to);
+    case DType::f32:
+      return cast_to<float>(to);
+    case DType::f64:
+      return cast_to<double>(to);
+    case DType::f16:
+      return cast_to<F16>(to);
+    case DType::bf16:
+      return cast_to<BF16>(to);
+    case DType::i64:
+      return cast_to<int64_t>(to);
+    case DType::i32:
+      return cast_to<int32_t>(to);
+    case DType::u8:
+      return cast_to<uint8_t>(to);
+    case DType::b8:
+      return cast_to<Bool8>(to);
   }
   return nullptr;
 }
@@ -106,8 +122,8 @@ void copy_run(const void* const* in, void* out, int64_t n, const double*) {
 }
 
 void copy_kernel(const OpCall& c) {
-  constexpr ElementwiseFn by_size[9] = {nullptr,     copy_run<1>, copy_run<2>, nullptr, copy_run<4>,
-                                        nullptr,     nullptr,     nullptr,     copy_run<8>};
+  constexpr ElementwiseFn by_size[9] = {nullptr, copy_run<1>, copy_run<2>, nullptr,    copy_run<4>,
+                                        nullptr, nullptr,     nullptr,     copy_run<8>};
   run_elementwise(by_size[itemsize(c.out().dtype())], c.inputs.data(), 1, c.out(), nullptr, 0.25);
 }
 
@@ -119,8 +135,9 @@ namespace def {
 
 const OpDef cast = {.name = "cast",
                     .signature = "cast(Tensor input, dtype dtype) -> Tensor",
-                    .doc = "input converted to dtype. Floats become integers by truncation, "
-                           "saturating at the ends of int64; NaN becomes 0.",
+                    .doc =
+                        "input converted to dtype. Floats become integers by truncation, "
+                        "saturating at the ends of int64; NaN becomes 0.",
                     .infer = cast_infer,
                     .kernel = cast_kernel,
                     .backward = cast_rule,

@@ -72,15 +72,17 @@ void eye_kernel(const OpCall& c) {
 namespace def {
 
 const OpDef full = {.name = "full",
-                    .signature = "full(int[] size, float fill_value, *, dtype? dtype=None) -> "
-                                 "Tensor",
+                    .signature =
+                        "full(int[] size, float fill_value, *, dtype? dtype=None) -> "
+                        "Tensor",
                     .doc = "A tensor of shape size filled with fill_value (float32 by default).",
                     .infer = full_infer,
                     .kernel = full_kernel,
                     .flags = kNoMethod};
 const OpDef arange = {.name = "arange",
-                      .signature = "arange(float start, float end, float step=1.0, *, dtype? "
-                                   "dtype=None) -> Tensor",
+                      .signature =
+                          "arange(float start, float end, float step=1.0, *, dtype? "
+                          "dtype=None) -> Tensor",
                       .doc = "start, start + step, ... up to but not including end.",
                       .infer = arange_infer,
                       .kernel = arange_kernel,

@@ -86,18 +86,21 @@ void gather_strided(void* dst, const void* src, size_t size, const Dims& shape, 
   char* d = static_cast<char*>(dst);
   const char* s = static_cast<const char*>(src);
   switch (size) {
-    case 1: return gather_typed<1>(d, s, shape, strides, begin, count);
-    case 2: return gather_typed<2>(d, s, shape, strides, begin, count);
-    case 4: return gather_typed<4>(d, s, shape, strides, begin, count);
-    default: return gather_typed<8>(d, s, shape, strides, begin, count);
+    case 1:
+      return gather_typed<1>(d, s, shape, strides, begin, count);
+    case 2:
+      return gather_typed<2>(d, s, shape, strides, begin, count);
+    case 4:
+      return gather_typed<4>(d, s, shape, strides, begin, count);
+    default:
+      return gather_typed<8>(d, s, shape, strides, begin, count);
   }
 }
 
 Dims broadcast_strides(const Tensor& t, const Dims& shape) {
   Dims out(shape.size(), 0);
   const int lead = shape.size() - t.dim();
-  for (int i = 0; i < t.dim(); ++i)
-    out[lead + i] = t.shape()[i] == 1 ? 0 : t.strides()[i];
+  for (int i = 0; i < t.dim(); ++i) out[lead + i] = t.shape()[i] == 1 ? 0 : t.strides()[i];
   return out;
 }
 

@@ -7,27 +7,27 @@ namespace {
 #define C(value) splat<V>(static_cast<typename V::Scalar>(value))
 #define P(i) splat<V>(static_cast<typename V::Scalar>(p[i]))
 
-#define ANNX_UNARY(name, Domain, Uses, forward, derivative, signature, doc)                      \
-  template <class V>                                                                             \
-  struct name##_forward {                                                                        \
-    const double* p;                                                                             \
-    ANNX_INLINE_MEMBER V operator()(V x) const { return ANNX_EXPRESSION(forward); }              \
-  };                                                                                             \
-  template <class V>                                                                             \
-  struct name##_derivative_##Uses {                                                              \
-    const double* p;                                                                             \
-    ANNX_DERIVATIVE_##Uses { return ANNX_EXPRESSION(derivative); }                               \
-  };                                                                                             \
-  template <class V>                                                                             \
-  void name##_run(const void* const* in, void* out, int64_t n, const double* p) {                \
-    using T = typename V::Scalar;                                                                \
-    map1<V>(static_cast<const T*>(in[0]), static_cast<T*>(out), n, name##_forward<V>{p});        \
-  }                                                                                              \
-  template <class V>                                                                             \
-  void name##_run_backward(const void* const* in, void* out, int64_t n, const double* p) {       \
-    using T = typename V::Scalar;                                                                \
-    const name##_derivative_##Uses<V> f{p};                                                      \
-    ANNX_MAP_##Uses;                                                                             \
+#define ANNX_UNARY(name, Domain, Uses, forward, derivative, signature, doc)                \
+  template <class V>                                                                       \
+  struct name##_forward {                                                                  \
+    const double* p;                                                                       \
+    ANNX_INLINE_MEMBER V operator()(V x) const { return ANNX_EXPRESSION(forward); }        \
+  };                                                                                       \
+  template <class V>                                                                       \
+  struct name##_derivative_##Uses {                                                        \
+    const double* p;                                                                       \
+    ANNX_DERIVATIVE_##Uses { return ANNX_EXPRESSION(derivative); }                         \
+  };                                                                                       \
+  template <class V>                                                                       \
+  void name##_run(const void* const* in, void* out, int64_t n, const double* p) {          \
+    using T = typename V::Scalar;                                                          \
+    map1<V>(static_cast<const T*>(in[0]), static_cast<T*>(out), n, name##_forward<V>{p});  \
+  }                                                                                        \
+  template <class V>                                                                       \
+  void name##_run_backward(const void* const* in, void* out, int64_t n, const double* p) { \
+    using T = typename V::Scalar;                                                          \
+    const name##_derivative_##Uses<V> f{p};                                                \
+    ANNX_MAP_##Uses;                                                                       \
   }
 
 #define ANNX_DERIVATIVE_None ANNX_INLINE_MEMBER V operator()(V g) const

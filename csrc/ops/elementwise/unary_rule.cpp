@@ -17,13 +17,26 @@ Cost elementwise_cost(const OpCall& c) {
 ElementwiseFn pick(const KernelByDType& kernels, DType dtype, const char* op) {
   ElementwiseFn fn = nullptr;
   switch (dtype) {
-    case DType::f32: fn = kernels.f32; break;
-    case DType::f64: fn = kernels.f64; break;
-    case DType::i64: fn = kernels.i64; break;
-    case DType::i32: fn = kernels.i32; break;
-    case DType::u8: fn = kernels.u8; break;
-    case DType::b8: fn = kernels.b8; break;
-    default: break;
+    case DType::f32:
+      fn = kernels.f32;
+      break;
+    case DType::f64:
+      fn = kernels.f64;
+      break;
+    case DType::i64:
+      fn = kernels.i64;
+      break;
+    case DType::i32:
+      fn = kernels.i32;
+      break;
+    case DType::u8:
+      fn = kernels.u8;
+      break;
+    case DType::b8:
+      fn = kernels.b8;
+      break;
+    default:
+      break;
   }
   ANNX_CHECK(fn, type, op, "expected a dtype this op supports but got ", dtype);
   return fn;

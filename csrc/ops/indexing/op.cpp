@@ -14,11 +14,11 @@ void zero(const Tensor& t) { std::memset(t.raw(), 0, t.nbytes()); }
 
 // Where the broadcast of the index arrays goes and what is left over.
 struct IndexPlan {
-  Dims array_shape;   // broadcast shape of the arrays
-  Dims dims;          // indexed dimensions of input
-  Dims rest;          // the others
-  int position = 0;   // where array_shape stands in the result
-  Dims shape;         // of the result
+  Dims array_shape;  // broadcast shape of the arrays
+  Dims dims;         // indexed dimensions of input
+  Dims rest;         // the others
+  int position = 0;  // where array_shape stands in the result
+  Dims shape;        // of the result
 };
 
 IndexPlan plan_index(const Dims& input, const TensorList& inputs, int first, const Ints& dims) {
@@ -68,8 +68,8 @@ void walk_index(const IndexPlan& p, const Dims& input, const TensorList& inputs,
   std::fill_n(at, points, int64_t{0});
   GradModeGuard no_grad(false);
   for (int k = 0; k < count; ++k) {
-    const Tensor array = ops::contiguous(
-        ops::expand(as_positions(inputs[first + k], "index"), p.array_shape));
+    const Tensor array =
+        ops::contiguous(ops::expand(as_positions(inputs[first + k], "index"), p.array_shape));
     const int64_t* v = array.data<int64_t>();
     const int d = static_cast<int>(p.dims[k]);
     for (int64_t i = 0; i < points; ++i)
@@ -239,9 +239,8 @@ void check_gather(const Tensor& x, const Dims& input, const Tensor& index, int d
   ANNX_CHECK(index.dim() == input.size(), value, op, "expected an index of ", input.size(),
              " dimensions but got shape ", index.shape());
   for (int i = 0; i < input.size(); ++i)
-    ANNX_CHECK(i == d || index.size(i) <= input[i], value, op,
-               "expected an index no larger than ", input, " outside dim ", d, " but got shape ",
-               index.shape());
+    ANNX_CHECK(i == d || index.size(i) <= input[i], value, op, "expected an index no larger than ",
+               input, " outside dim ", d, " but got shape ", index.shape());
   (void)x;
 }
 
@@ -397,8 +396,7 @@ Tensor triangle_mask(const Tensor& x, int64_t diagonal) {
   const int64_t rows = x.size(-2), columns = x.size(-1);
   Tensor mask = Tensor::empty({rows, columns}, DType::b8);
   for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j)
-      mask.data<uint8_t>()[i * columns + j] = j - i <= diagonal;
+    for (int64_t j = 0; j < columns; ++j) mask.data<uint8_t>()[i * columns + j] = j - i <= diagonal;
   return mask;
 }
 
@@ -415,8 +413,9 @@ namespace def {
 
 const OpDef index = {.name = "index",
                      .signature = "index(Tensor input, Tensor[] indices, int[] dims) -> Tensor",
-                     .doc = "input[..., i, ..., j, ...]: integer arrays, broadcast together, pick "
-                            "along dims. Neighbouring dims stay in place, others move to the front.",
+                     .doc =
+                         "input[..., i, ..., j, ...]: integer arrays, broadcast together, pick "
+                         "along dims. Neighbouring dims stay in place, others move to the front.",
                      .infer = index_infer,
                      .kernel = index_kernel,
                      .backward = index_rule,
@@ -424,8 +423,9 @@ const OpDef index = {.name = "index",
                      .flags = kHalfNative | kNoMethod};
 const OpDef index_add_backward = {
     .name = "index_add_backward",
-    .signature = "index_add_backward(Tensor grad, Tensor[] indices, int[] dims, int[] shape) -> "
-                 "Tensor",
+    .signature =
+        "index_add_backward(Tensor grad, Tensor[] indices, int[] dims, int[] shape) -> "
+        "Tensor",
     .doc = "Zeros of shape with grad added at the positions of index.",
     .infer = index_add_infer,
     .kernel = index_add_kernel,
@@ -441,8 +441,9 @@ const OpDef index_select = {
 const OpDef embedding = {
     .name = "embedding",
     .signature = "embedding(Tensor weight, Tensor indices, int? padding_idx=None) -> Tensor",
-    .doc = "Rows of weight (num_embeddings, embedding_dim) at indices: shape (*indices, "
-           "embedding_dim). The row padding_idx gets no gradient.",
+    .doc =
+        "Rows of weight (num_embeddings, embedding_dim) at indices: shape (*indices, "
+        "embedding_dim). The row padding_idx gets no gradient.",
     .infer = embedding_infer,
     .kernel = embedding_kernel,
     .backward = embedding_rule,
@@ -450,8 +451,9 @@ const OpDef embedding = {
     .flags = kHalfNative | kNoMethod};
 const OpDef embedding_backward = {
     .name = "embedding_backward",
-    .signature = "embedding_backward(Tensor grad, Tensor indices, int num_embeddings, int? "
-                 "padding_idx=None) -> Tensor",
+    .signature =
+        "embedding_backward(Tensor grad, Tensor indices, int num_embeddings, int? "
+        "padding_idx=None) -> Tensor",
     .doc = "Gradient of embedding for its weight.",
     .infer = embedding_backward_infer,
     .kernel = embedding_backward_kernel,
@@ -460,8 +462,9 @@ const OpDef embedding_backward = {
     .flags = kInternal};
 const OpDef gather = {.name = "gather",
                       .signature = "gather(Tensor input, int dim, Tensor index) -> Tensor",
-                      .doc = "out[i][j] = input[index[i][j]][j] for dim 0, and likewise: one "
-                             "element of input along dim per element of index.",
+                      .doc =
+                          "out[i][j] = input[index[i][j]][j] for dim 0, and likewise: one "
+                          "element of input along dim per element of index.",
                       .infer = gather_infer,
                       .kernel = gather_kernel,
                       .backward = gather_rule,
@@ -477,8 +480,9 @@ const OpDef scatter_add = {
     .saves = save_input(1)};
 const OpDef one_hot = {.name = "one_hot",
                        .signature = "one_hot(Tensor input, int num_classes=-1) -> Tensor",
-                       .doc = "int64 (*input, num_classes) with a 1 at each class; -1 takes the "
-                              "largest class plus one.",
+                       .doc =
+                           "int64 (*input, num_classes) with a 1 at each class; -1 takes the "
+                           "largest class plus one.",
                        .composite = annx::one_hot,
                        .flags = kNoMethod | kNoCapture};
 const OpDef nonzero = {.name = "nonzero",

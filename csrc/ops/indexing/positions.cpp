@@ -32,12 +32,18 @@ void add_typed(void* dst, const void* src, int64_t n) {
 
 void add_row(void* dst, const void* src, int64_t n, DType dtype) {
   switch (dtype) {
-    case DType::f32: return add_typed<float>(dst, src, n);
-    case DType::f64: return add_typed<double>(dst, src, n);
-    case DType::i64: return add_typed<uint64_t>(dst, src, n);
-    case DType::i32: return add_typed<uint32_t>(dst, src, n);
-    case DType::u8: return add_typed<uint8_t>(dst, src, n);
-    default: break;
+    case DType::f32:
+      return add_typed<float>(dst, src, n);
+    case DType::f64:
+      return add_typed<double>(dst, src, n);
+    case DType::i64:
+      return add_typed<uint64_t>(dst, src, n);
+    case DType::i32:
+      return add_typed<uint32_t>(dst, src, n);
+    case DType::u8:
+      return add_typed<uint8_t>(dst, src, n);
+    default:
+      break;
   }
   auto* d = static_cast<uint8_t*>(dst);
   const auto* s = static_cast<const uint8_t*>(src);

@@ -23,29 +23,29 @@ void sort_lines(const T* x, T* values, int64_t* indices, const Slabs& s, int64_t
                 bool descending) {
   parallel_for(s.outer * s.inner, std::max<int64_t>(1, 16384 / std::max<int64_t>(s.size, 1)),
                [&](int64_t begin, int64_t end) {
-    std::vector<int64_t> order(static_cast<size_t>(s.size));
-    for (int64_t line = begin; line < end; ++line) {
-      const int64_t o = line / s.inner, i = line % s.inner;
-      const T* p = x + o * s.size * s.inner + i;
-      for (int64_t j = 0; j < s.size; ++j) order[static_cast<size_t>(j)] = j;
-      // Ties keep their order, which also makes a partial sort deterministic.
-      auto less = [&](int64_t a, int64_t b) {
-        const T va = p[a * s.inner], vb = p[b * s.inner];
-        if (descending ? before(vb, va) : before(va, vb)) return true;
-        if (descending ? before(va, vb) : before(vb, va)) return false;
-        return a < b;
-      };
-      if (k < s.size)
-        std::partial_sort(order.begin(), order.begin() + k, order.end(), less);
-      else
-        std::sort(order.begin(), order.end(), less);
-      for (int64_t j = 0; j < k; ++j) {
-        const int64_t at = o * k * s.inner + j * s.inner + i;
-        values[at] = p[order[static_cast<size_t>(j)] * s.inner];
-        indices[at] = order[static_cast<size_t>(j)];
-      }
-    }
-  });
+                 std::vector<int64_t> order(static_cast<size_t>(s.size));
+                 for (int64_t line = begin; line < end; ++line) {
+                   const int64_t o = line / s.inner, i = line % s.inner;
+                   const T* p = x + o * s.size * s.inner + i;
+                   for (int64_t j = 0; j < s.size; ++j) order[static_cast<size_t>(j)] = j;
+                   // Ties keep their order, which also makes a partial sort deterministic.
+                   auto less = [&](int64_t a, int64_t b) {
+                     const T va = p[a * s.inner], vb = p[b * s.inner];
+                     if (descending ? before(vb, va) : before(va, vb)) return true;
+                     if (descending ? before(va, vb) : before(vb, va)) return false;
+                     return a < b;
+                   };
+                   if (k < s.size)
+                     std::partial_sort(order.begin(), order.begin() + k, order.end(), less);
+                   else
+                     std::sort(order.begin(), order.end(), less);
+                   for (int64_t j = 0; j < k; ++j) {
+                     const int64_t at = o * k * s.inner + j * s.inner + i;
+                     values[at] = p[order[static_cast<size_t>(j)] * s.inner];
+                     indices[at] = order[static_cast<size_t>(j)];
+                   }
+                 }
+               });
 }
 
 void run_sort(const OpCall& c, int dim, int64_t k, bool descending) {
@@ -114,22 +114,26 @@ TensorList argsort(const OpCall& c) {
 namespace def {
 
 const OpDef sort = {.name = "sort",
-                    .signature = "sort(Tensor input, int dim=-1, bool descending=False) -> "
-                                 "(Tensor, Tensor)",
-                    .doc = "(values, indices) in order along dim; equal elements keep theirs, NaN "
-                           "counts as the largest.",
+                    .signature =
+                        "sort(Tensor input, int dim=-1, bool descending=False) -> "
+                        "(Tensor, Tensor)",
+                    .doc =
+                        "(values, indices) in order along dim; equal elements keep theirs, NaN "
+                        "counts as the largest.",
                     .infer = sort_infer,
                     .kernel = sort_kernel,
                     .backward = sort_rule,
                     .saves = save_output(1)};
 const OpDef argsort = {.name = "argsort",
-                       .signature = "argsort(Tensor input, int dim=-1, bool descending=False) -> "
-                                    "Tensor",
+                       .signature =
+                           "argsort(Tensor input, int dim=-1, bool descending=False) -> "
+                           "Tensor",
                        .doc = "The indices that sort input along dim.",
                        .composite = annx::argsort};
 const OpDef topk = {.name = "topk",
-                    .signature = "topk(Tensor input, int k, int dim=-1, bool largest=True) -> "
-                                 "(Tensor, Tensor)",
+                    .signature =
+                        "topk(Tensor input, int k, int dim=-1, bool largest=True) -> "
+                        "(Tensor, Tensor)",
                     .doc = "(values, indices) of the k largest (or smallest) along dim, in order.",
                     .infer = topk_infer,
                     .kernel = topk_kernel,

@@ -6,25 +6,25 @@ namespace {
 
 #define C(value) splat<V>(static_cast<typename V::Scalar>(value))
 #define P(i) splat<V>(static_cast<typename V::Scalar>(p[i]))
-#define ANNX_LOSS(name, forward, grad_a, grad_b)                                                \
-  template <class V>                                                                            \
-  struct name##_loss {                                                                          \
-    const double* p;                                                                            \
-    ANNX_INLINE_MEMBER V operator()(V a, V b) const { return ANNX_EXPRESSION(forward); }              \
-  };                                                                                            \
-  template <class V>                                                                            \
-  struct name##_grad_a {                                                                        \
-    const double* p;                                                                            \
-    ANNX_INLINE_MEMBER V operator()(V g, [[maybe_unused]] V a, [[maybe_unused]] V b) const {    \
-      return ANNX_EXPRESSION(grad_a);                                                                 \
-    }                                                                                           \
-  };                                                                                            \
-  template <class V>                                                                            \
-  struct name##_grad_b {                                                                        \
-    const double* p;                                                                            \
-    ANNX_INLINE_MEMBER V operator()(V g, [[maybe_unused]] V a, [[maybe_unused]] V b) const {    \
-      return ANNX_EXPRESSION(grad_b);                                                                 \
-    }                                                                                           \
+#define ANNX_LOSS(name, forward, grad_a, grad_b)                                             \
+  template <class V>                                                                         \
+  struct name##_loss {                                                                       \
+    const double* p;                                                                         \
+    ANNX_INLINE_MEMBER V operator()(V a, V b) const { return ANNX_EXPRESSION(forward); }     \
+  };                                                                                         \
+  template <class V>                                                                         \
+  struct name##_grad_a {                                                                     \
+    const double* p;                                                                         \
+    ANNX_INLINE_MEMBER V operator()(V g, [[maybe_unused]] V a, [[maybe_unused]] V b) const { \
+      return ANNX_EXPRESSION(grad_a);                                                        \
+    }                                                                                        \
+  };                                                                                         \
+  template <class V>                                                                         \
+  struct name##_grad_b {                                                                     \
+    const double* p;                                                                         \
+    ANNX_INLINE_MEMBER V operator()(V g, [[maybe_unused]] V a, [[maybe_unused]] V b) const { \
+      return ANNX_EXPRESSION(grad_b);                                                        \
+    }                                                                                        \
   };
 #include "ops/losses/rows.def"
 #undef ANNX_LOSS
@@ -116,10 +116,13 @@ void xent_backward(const T* x, const XentRow<T>& row, T m, T inv_sum, T target, 
 
 }  // namespace
 
-#define ANNX_LOSS(name, ...)                                                            \
-  {run_loss<F32, name##_loss>,            run_loss<F64, name##_loss>,                   \
-   run_loss_gradient<F32, name##_grad_a>, run_loss_gradient<F64, name##_grad_a>,        \
-   run_loss_gradient<F32, name##_grad_b>, run_loss_gradient<F64, name##_grad_b>},
+#define ANNX_LOSS(name, ...)              \
+  {run_loss<F32, name##_loss>,            \
+   run_loss<F64, name##_loss>,            \
+   run_loss_gradient<F32, name##_grad_a>, \
+   run_loss_gradient<F64, name##_grad_a>, \
+   run_loss_gradient<F32, name##_grad_b>, \
+   run_loss_gradient<F64, name##_grad_b>},
 extern const LossKernels loss_kernels;
 const LossKernels loss_kernels = {
 #include "ops/losses/rows.def"

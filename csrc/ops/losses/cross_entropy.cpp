@@ -24,10 +24,17 @@ struct Problem {
   XentRow<T> row;
 
   Problem(const Tensor& x, const Tensor& t, const Tensor& w, int64_t ignore, double smoothing)
-      : logits(ops::contiguous(x)), target(ops::contiguous(t)), rows(x.size(0)),
-        classes(x.size(1)), ignore_index(ignore), indexed(t.dtype() == DType::i64) {
+      : logits(ops::contiguous(x)),
+        target(ops::contiguous(t)),
+        rows(x.size(0)),
+        classes(x.size(1)),
+        ignore_index(ignore),
+        indexed(t.dtype() == DType::i64) {
     if (w.defined()) weight = ops::contiguous(w);
-    row = {classes, weight.defined() ? weight.data<T>() : nullptr, nullptr, 0,
+    row = {classes,
+           weight.defined() ? weight.data<T>() : nullptr,
+           nullptr,
+           0,
            static_cast<T>(1 - smoothing),
            static_cast<T>(smoothing / static_cast<double>(classes))};
   }
@@ -46,8 +53,7 @@ struct Problem {
 template <class T>
 void xent_forward(const OpCall& c, const XentKernelsOf<T>& k) {
   GradModeGuard no_grad(false);
-  const Problem<T> p(c.in(0), c.in(1), c.has(2) ? c.in(2) : Tensor(), c.attr(0).i(),
-                     c.attr(1).f());
+  const Problem<T> p(c.in(0), c.in(1), c.has(2) ? c.in(2) : Tensor(), c.attr(0).i(), c.attr(1).f());
   if (p.indexed) {
     for (int64_t r = 0; r < p.rows; ++r) {
       const int64_t label = p.target.template data<int64_t>()[r];
@@ -91,8 +97,7 @@ void xent_backward_infer(const OpCall& c, OutputSpecs& specs) {
 template <class T>
 void xent_backward(const OpCall& c, const XentKernelsOf<T>& k) {
   GradModeGuard no_grad(false);
-  const Problem<T> p(c.in(1), c.in(2), c.has(3) ? c.in(3) : Tensor(), c.attr(0).i(),
-                     c.attr(1).f());
+  const Problem<T> p(c.in(1), c.in(2), c.has(3) ? c.in(3) : Tensor(), c.attr(0).i(), c.attr(1).f());
   const Tensor g = ops::contiguous(c.in(0));
   T* out = c.out().template data<T>();
   parallel_for(p.rows, p.grain(), [&](int64_t begin, int64_t end) {
@@ -134,8 +139,7 @@ Tensor target_matrix(const Tensor& x, const Tensor& target, const Tensor& weight
     const Tensor safe = ops::where(keep, target, ops::zeros_like(target));
     p = ops::cast(call(def::one_hot, {safe}, {Attr(classes)}), x.dtype());
   }
-  Tensor q = p * ops::number(1 - smoothing) +
-             ops::number(smoothing / static_cast<double>(classes));
+  Tensor q = p * ops::number(1 - smoothing) + ops::number(smoothing / static_cast<double>(classes));
   if (weight.defined()) q = q * weight;
   if (keep.defined()) q = ops::where(ops::unsqueeze(keep, 1), q, ops::number(0));
   return q;
@@ -163,8 +167,8 @@ const OpDef xent_def = {.name = "softmax_xent",
                         .infer = xent_infer,
                         .kernel = xent_kernel,
                         .backward = xent_rule,
-                        .saves = save_input(0) | save_input(1) | save_input(2) |
-                                 save_output(kMax) | save_output(kInvSum) | save_output(kTargetSum),
+                        .saves = save_input(0) | save_input(1) | save_input(2) | save_output(kMax) |
+                                 save_output(kInvSum) | save_output(kTargetSum),
                         .flags = kInternal};
 
 // cross_entropy ----------------------------------------------------------------------------------
@@ -191,12 +195,11 @@ void check_cross_entropy(const OpCall& c, bool indexed) {
     expected.erase(x.dim() == 1 ? 0 : 1);
     ANNX_CHECK(t.dtype() != DType::b8, type, "cross_entropy",
                "expected integer class indices or probabilities but got dtype ", t.dtype());
-    ANNX_CHECK(t.shape() == expected, value, "cross_entropy",
-               "expected class indices of shape ", expected, " for input of shape ", x.shape(),
-               " but got ", t.shape());
+    ANNX_CHECK(t.shape() == expected, value, "cross_entropy", "expected class indices of shape ",
+               expected, " for input of shape ", x.shape(), " but got ", t.shape());
   } else {
-    ANNX_CHECK(t.shape() == x.shape(), value, "cross_entropy",
-               "expected probabilities of shape ", x.shape(), " but got ", t.shape());
+    ANNX_CHECK(t.shape() == x.shape(), value, "cross_entropy", "expected probabilities of shape ",
+               x.shape(), " but got ", t.shape());
   }
   ANNX_CHECK(!c.has(2) || c.in(2).shape() == Dims{classes}, value, "cross_entropy",
              "expected weight of shape (", classes, ",) but got ", c.in(2).shape());
@@ -209,8 +212,8 @@ TensorList cross_entropy(const OpCall& c) {
   const bool indexed = is_integral(c.in(1).dtype());
   const Reduction reduction = parse_reduction(c.attr(1).text(), "cross_entropy");
   check_cross_entropy(c, indexed);
-  const Tensor x = class_rows(is_integral(c.in(0).dtype()) ? ops::cast(c.in(0), DType::f32)
-                                                           : c.in(0));
+  const Tensor x =
+      class_rows(is_integral(c.in(0).dtype()) ? ops::cast(c.in(0), DType::f32) : c.in(0));
   Dims row_shape = c.in(0).shape();
   row_shape.erase(c.in(0).dim() == 1 ? 0 : 1);
   const Tensor target = indexed ? ops::reshape(ops::cast(c.in(1), DType::i64), {-1})
@@ -261,7 +264,8 @@ TensorList nll_loss(const OpCall& c) {
   const Tensor at = ops::unsqueeze(safe, 1);
   Tensor picked = -ops::reshape(call(def::gather, {rows, at}, {Attr(1)}), {-1});
   Tensor w = ops::cast(keep, rows.dtype());
-  if (c.has(2)) w = w * call(def::index_select, {ops::cast(c.in(2), rows.dtype()), safe}, {Attr(0)});
+  if (c.has(2))
+    w = w * call(def::index_select, {ops::cast(c.in(2), rows.dtype()), safe}, {Attr(0)});
   picked = ops::where(keep, picked * w, ops::number(0));
   if (reduction == Reduction::none) return {ops::reshape(picked, expected)};
   if (reduction == Reduction::sum) return {ops::sum(picked)};
@@ -274,17 +278,20 @@ namespace def {
 
 const OpDef cross_entropy = {
     .name = "cross_entropy",
-    .signature = "cross_entropy(Tensor input, Tensor target, Tensor? weight=None, int "
-                 "ignore_index=-100, str reduction='mean', float label_smoothing=0.0) -> Tensor",
-    .doc = "Cross-entropy of softmax(input) for logits (N, C), (C,) or (N, C, ...). target holds "
-           "class indices (N, ...) or probabilities of input's shape; weight scales classes; rows "
-           "whose index is ignore_index have no part. 'mean' divides by the weights of the rows.",
+    .signature =
+        "cross_entropy(Tensor input, Tensor target, Tensor? weight=None, int "
+        "ignore_index=-100, str reduction='mean', float label_smoothing=0.0) -> Tensor",
+    .doc =
+        "Cross-entropy of softmax(input) for logits (N, C), (C,) or (N, C, ...). target holds "
+        "class indices (N, ...) or probabilities of input's shape; weight scales classes; rows "
+        "whose index is ignore_index have no part. 'mean' divides by the weights of the rows.",
     .composite = annx::cross_entropy,
     .flags = kNoMethod};
 const OpDef nll_loss = {
     .name = "nll_loss",
-    .signature = "nll_loss(Tensor input, Tensor target, Tensor? weight=None, int "
-                 "ignore_index=-100, str reduction='mean') -> Tensor",
+    .signature =
+        "nll_loss(Tensor input, Tensor target, Tensor? weight=None, int "
+        "ignore_index=-100, str reduction='mean') -> Tensor",
     .doc = "Negative log-likelihood of class indices target under log-probabilities input.",
     .composite = annx::nll_loss,
     .flags = kNoMethod};

@@ -29,55 +29,55 @@ Tensor pair_gradient(BackwardCall& call, const OpDef& fused, PairRule rule) {
 
 #define C(value) ops::number(value)
 #define P(i) ops::number(p[i])
-#define ANNX_LOSS(id, forward, grad_a, grad_b)                                                    \
-  void id##_kernel(const OpCall& c) {                                                             \
-    const LossKernel& k = loss_kernels().id;                                                      \
-    run_rows(c, k.f32, k.f64);                                                                    \
-  }                                                                                               \
-  void id##_grad_a_kernel(const OpCall& c) {                                                      \
-    const LossKernel& k = loss_kernels().id;                                                      \
-    run_rows(c, k.grad_a_f32, k.grad_a_f64);                                                      \
-  }                                                                                               \
-  void id##_grad_b_kernel(const OpCall& c) {                                                      \
-    const LossKernel& k = loss_kernels().id;                                                      \
-    run_rows(c, k.grad_b_f32, k.grad_b_f64);                                                      \
-  }                                                                                               \
-  Tensor id##_rule_a([[maybe_unused]] const Tensor& g, [[maybe_unused]] const Tensor& a,          \
-                     [[maybe_unused]] const Tensor& b, [[maybe_unused]] const double* p) {        \
-    using namespace ops;                                                                          \
-    return ANNX_EXPRESSION(grad_a);                                                               \
-  }                                                                                               \
-  Tensor id##_rule_b([[maybe_unused]] const Tensor& g, [[maybe_unused]] const Tensor& a,          \
-                     [[maybe_unused]] const Tensor& b, [[maybe_unused]] const double* p) {        \
-    using namespace ops;                                                                          \
-    return ANNX_EXPRESSION(grad_b);                                                               \
-  }                                                                                               \
-  const OpDef id##_grad_a_def = {.name = #id "_loss_backward",                                    \
-                                 .signature = "",                                                 \
-                                 .doc = "",                                                       \
-                                 .infer = infer_pair,                                             \
-                                 .kernel = id##_grad_a_kernel,                                    \
-                                 .cost = elementwise_cost,                                        \
-                                 .flags = kInternal | kElementwise};                              \
-  const OpDef id##_grad_b_def = {.name = #id "_loss_target_backward",                             \
-                                 .signature = "",                                                 \
-                                 .doc = "",                                                       \
-                                 .infer = infer_pair,                                             \
-                                 .kernel = id##_grad_b_kernel,                                    \
-                                 .cost = elementwise_cost,                                        \
-                                 .flags = kInternal | kElementwise};                              \
-  void id##_backward(BackwardCall& call) {                                                        \
-    if (call.needs(0)) call.set(0, pair_gradient(call, id##_grad_a_def, id##_rule_a));            \
-    if (call.needs(1)) call.set(1, pair_gradient(call, id##_grad_b_def, id##_rule_b));            \
-  }                                                                                               \
-  const OpDef id##_def = {.name = #id "_loss",                                                    \
-                          .signature = "",                                                        \
-                          .doc = "",                                                              \
-                          .infer = infer_pair,                                                    \
-                          .kernel = id##_kernel,                                                  \
-                          .backward = id##_backward,                                              \
-                          .cost = elementwise_cost,                                               \
-                          .saves = save_input(0) | save_input(1),                                 \
+#define ANNX_LOSS(id, forward, grad_a, grad_b)                                             \
+  void id##_kernel(const OpCall& c) {                                                      \
+    const LossKernel& k = loss_kernels().id;                                               \
+    run_rows(c, k.f32, k.f64);                                                             \
+  }                                                                                        \
+  void id##_grad_a_kernel(const OpCall& c) {                                               \
+    const LossKernel& k = loss_kernels().id;                                               \
+    run_rows(c, k.grad_a_f32, k.grad_a_f64);                                               \
+  }                                                                                        \
+  void id##_grad_b_kernel(const OpCall& c) {                                               \
+    const LossKernel& k = loss_kernels().id;                                               \
+    run_rows(c, k.grad_b_f32, k.grad_b_f64);                                               \
+  }                                                                                        \
+  Tensor id##_rule_a([[maybe_unused]] const Tensor& g, [[maybe_unused]] const Tensor& a,   \
+                     [[maybe_unused]] const Tensor& b, [[maybe_unused]] const double* p) { \
+    using namespace ops;                                                                   \
+    return ANNX_EXPRESSION(grad_a);                                                        \
+  }                                                                                        \
+  Tensor id##_rule_b([[maybe_unused]] const Tensor& g, [[maybe_unused]] const Tensor& a,   \
+                     [[maybe_unused]] const Tensor& b, [[maybe_unused]] const double* p) { \
+    using namespace ops;                                                                   \
+    return ANNX_EXPRESSION(grad_b);                                                        \
+  }                                                                                        \
+  const OpDef id##_grad_a_def = {.name = #id "_loss_backward",                             \
+                                 .signature = "",                                          \
+                                 .doc = "",                                                \
+                                 .infer = infer_pair,                                      \
+                                 .kernel = id##_grad_a_kernel,                             \
+                                 .cost = elementwise_cost,                                 \
+                                 .flags = kInternal | kElementwise};                       \
+  const OpDef id##_grad_b_def = {.name = #id "_loss_target_backward",                      \
+                                 .signature = "",                                          \
+                                 .doc = "",                                                \
+                                 .infer = infer_pair,                                      \
+                                 .kernel = id##_grad_b_kernel,                             \
+                                 .cost = elementwise_cost,                                 \
+                                 .flags = kInternal | kElementwise};                       \
+  void id##_backward(BackwardCall& call) {                                                 \
+    if (call.needs(0)) call.set(0, pair_gradient(call, id##_grad_a_def, id##_rule_a));     \
+    if (call.needs(1)) call.set(1, pair_gradient(call, id##_grad_b_def, id##_rule_b));     \
+  }                                                                                        \
+  const OpDef id##_def = {.name = #id "_loss",                                             \
+                          .signature = "",                                                 \
+                          .doc = "",                                                       \
+                          .infer = infer_pair,                                             \
+                          .kernel = id##_kernel,                                           \
+                          .backward = id##_backward,                                       \
+                          .cost = elementwise_cost,                                        \
+                          .saves = save_input(0) | save_input(1),                          \
                           .flags = kInternal | kElementwise};
 #include "ops/losses/rows.def"
 #undef ANNX_LOSS
@@ -118,9 +118,9 @@ TensorList smooth_l1_loss(const OpCall& c) {
   const Reduction r = parse_reduction(c.attr(0).text(), c.name());
   const double beta = c.attr(1).f();
   ANNX_CHECK(beta >= 0, value, "smooth_l1_loss", "expected beta >= 0 but got ", beta);
-  return {reduce_loss(beta == 0 ? elementwise_loss(c, l1_def)
-                                : elementwise_loss(c, smooth_l1_def, {c.attr(1)}),
-                      r)};
+  return {reduce_loss(
+      beta == 0 ? elementwise_loss(c, l1_def) : elementwise_loss(c, smooth_l1_def, {c.attr(1)}),
+      r)};
 }
 
 Tensor weighted(const Tensor& loss, const OpCall& c, int weight) {
@@ -171,8 +171,9 @@ const OpDef l1_loss = {.name = "l1_loss",
                        .flags = kPromote | kNoMethod};
 const OpDef huber_loss = {.name = "huber_loss",
                           .signature = "huber_loss" ANNX_REDUCED ", float delta=1.0) -> Tensor",
-                          .doc = "Half the squared error up to delta, linear beyond; reduced. "
-                                 "Huber, 1964.",
+                          .doc =
+                              "Half the squared error up to delta, linear beyond; reduced. "
+                              "Huber, 1964.",
                           .composite = annx::huber_loss,
                           .flags = kPromote | kNoMethod};
 const OpDef smooth_l1_loss = {
@@ -183,23 +184,27 @@ const OpDef smooth_l1_loss = {
     .flags = kPromote | kNoMethod};
 const OpDef binary_cross_entropy = {
     .name = "binary_cross_entropy",
-    .signature = "binary_cross_entropy(Tensor input, Tensor target, Tensor? weight=None, str "
-                 "reduction='mean') -> Tensor",
-    .doc = "-(target log(input) + (1 - target) log(1 - input)) of probabilities, logarithms held "
-           "above -100; reduced.",
+    .signature =
+        "binary_cross_entropy(Tensor input, Tensor target, Tensor? weight=None, str "
+        "reduction='mean') -> Tensor",
+    .doc =
+        "-(target log(input) + (1 - target) log(1 - input)) of probabilities, logarithms held "
+        "above -100; reduced.",
     .composite = annx::binary_cross_entropy,
     .flags = kPromote | kNoMethod};
 const OpDef binary_cross_entropy_with_logits = {
     .name = "binary_cross_entropy_with_logits",
-    .signature = "binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor? "
-                 "weight=None, Tensor? pos_weight=None, str reduction='mean') -> Tensor",
+    .signature =
+        "binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor? "
+        "weight=None, Tensor? pos_weight=None, str reduction='mean') -> Tensor",
     .doc = "Binary cross-entropy of sigmoid(input), stable for logits of any size; reduced.",
     .composite = annx::binary_cross_entropy_with_logits,
     .flags = kPromote | kNoMethod};
 const OpDef kl_div = {.name = "kl_div",
                       .signature = "kl_div" ANNX_REDUCED ", bool log_target=False) -> Tensor",
-                      .doc = "target (log(target) - input) for log-probabilities input; reduced, "
-                             "'batchmean' divides the sum by the batch size.",
+                      .doc =
+                          "target (log(target) - input) for log-probabilities input; reduced, "
+                          "'batchmean' divides the sum by the batch size.",
                       .composite = annx::kl_div,
                       .flags = kPromote | kNoMethod};
 #undef ANNX_REDUCED

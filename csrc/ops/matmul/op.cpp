@@ -138,10 +138,14 @@ void matmul_kernel(const OpCall& c) {
   if (c.out().numel() == 0) return;
   const MatmulShape s = matmul_shape(a, b);
   switch (a.dtype()) {
-    case DType::f32: return matmul_float<float>(a, b, c.out(), s);
-    case DType::f64: return matmul_float<double>(a, b, c.out(), s);
-    case DType::i64: return matmul_int<int64_t>(a, b, c.out(), s);
-    default: return matmul_int<int32_t>(a, b, c.out(), s);
+    case DType::f32:
+      return matmul_float<float>(a, b, c.out(), s);
+    case DType::f64:
+      return matmul_float<double>(a, b, c.out(), s);
+    case DType::i64:
+      return matmul_int<int64_t>(a, b, c.out(), s);
+    default:
+      return matmul_int<int32_t>(a, b, c.out(), s);
   }
 }
 
@@ -181,12 +185,14 @@ Cost matmul_cost(const OpCall& c) {
 // linear --------------------------------------------------------------------------------------
 
 Activation parse_activation(const char* text) {
-  constexpr const char* names[kActivationCount] = {"none", "relu", "sigmoid",   "tanh",
+  constexpr const char* names[kActivationCount] = {"none", "relu",      "sigmoid", "tanh",
                                                    "gelu", "gelu_tanh", "silu"};
   for (int i = 0; i < kActivationCount; ++i)
     if (std::strcmp(text, names[i]) == 0) return static_cast<Activation>(i);
-  fail(ErrorKind::value, "linear", "expected activation none, relu, sigmoid, tanh, gelu, gelu_tanh "
-       "or silu but got '", text, "'");
+  fail(ErrorKind::value, "linear",
+       "expected activation none, relu, sigmoid, tanh, gelu, gelu_tanh "
+       "or silu but got '",
+       text, "'");
 }
 
 void linear_infer(const OpCall& c, OutputSpecs& specs) {
@@ -269,8 +275,9 @@ namespace def {
 const OpDef matmul = {
     .name = "matmul",
     .signature = "matmul(Tensor input, Tensor other) -> Tensor",
-    .doc = "Matrix product of the last two dimensions; the dimensions before them broadcast. A "
-           "vector on the left is a row, on the right a column, and that dimension is dropped.",
+    .doc =
+        "Matrix product of the last two dimensions; the dimensions before them broadcast. A "
+        "vector on the left is a row, on the right a column, and that dimension is dropped.",
     .infer = matmul_infer,
     .kernel = matmul_kernel,
     .backward = matmul_rule,
@@ -280,11 +287,13 @@ const OpDef matmul = {
 
 const OpDef linear = {
     .name = "linear",
-    .signature = "linear(Tensor input, Tensor weight, Tensor? bias=None, str activation='none') -> "
-                 "Tensor",
-    .doc = "activation(input @ weight.T + bias): input (..., in), weight (out, in), bias (out,). "
-           "activation is none, relu, sigmoid, tanh, gelu, gelu_tanh or silu, computed in the same "
-           "pass.",
+    .signature =
+        "linear(Tensor input, Tensor weight, Tensor? bias=None, str activation='none') -> "
+        "Tensor",
+    .doc =
+        "activation(input @ weight.T + bias): input (..., in), weight (out, in), bias (out,). "
+        "activation is none, relu, sigmoid, tanh, gelu, gelu_tanh or silu, computed in the same "
+        "pass.",
     .infer = linear_infer,
     .kernel = linear_kernel,
     .backward = linear_rule,

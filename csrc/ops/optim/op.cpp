@@ -95,8 +95,8 @@ void sgd_infer(const OpCall& c, OutputSpecs&) {
 }
 
 template <class T>
-void sgd_piece(const Lists& lists, bool buffers, int i, int64_t begin, int64_t end,
-               const Tensor& g, const SgdStep& s, const OptimKernelsOf<T>& k) {
+void sgd_piece(const Lists& lists, bool buffers, int i, int64_t begin, int64_t end, const Tensor& g,
+               const SgdStep& s, const OptimKernelsOf<T>& k) {
   T* b = buffers ? lists.at(2, i).data<T>() + begin : nullptr;
   k.sgd(lists.at(0, i).data<T>() + begin, g.data<T>() + begin, b, end - begin, s);
 }
@@ -105,8 +105,8 @@ void sgd_kernel(const OpCall& c) {
   const bool buffers = c.attr(2).i() > 0;
   const Lists lists = buffers ? check_lists(c, 3, 8, 0) : check_lists(c, 2, 8, 0);
   const double* h = lists.hyper(buffers ? 3 : 2).data<double>();
-  ANNX_CHECK(buffers || h[1] == 0, value, "sgd_step_",
-             "expected momentum buffers for momentum ", h[1], " but got none");
+  ANNX_CHECK(buffers || h[1] == 0, value, "sgd_step_", "expected momentum buffers for momentum ",
+             h[1], " but got none");
   SgdStep s{};
   s.lr = h[0], s.momentum = h[1], s.one_minus_dampening = 1 - h[2], s.weight_decay = h[3];
   s.nesterov = h[4] != 0, s.first = h[6] != 0, s.use_momentum = h[1] != 0;
@@ -154,7 +154,8 @@ void adam_kernel(const OpCall& c) {
 
 Cost adam_cost(const OpCall& c) {
   double n = 0;
-  for (int64_t i = 0; i < c.attr(0).i(); ++i) n += static_cast<double>(c.in(static_cast<int>(i)).nbytes());
+  for (int64_t i = 0; i < c.attr(0).i(); ++i)
+    n += static_cast<double>(c.in(static_cast<int>(i)).nbytes());
   return {12 * n / 4, 7 * n};  // reads p, g, m, v; writes p, m, v
 }
 
@@ -178,9 +179,9 @@ void global_norm_kernel(const OpCall& c) {
     parallel_for(blocks, 4, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
         const int64_t at = b * kBlock, length = std::min(kBlock, n - at);
-        partial[static_cast<size_t>(b)] =
-            x.dtype() == DType::f32 ? k.f32.sum_of_squares(x.data<float>() + at, length)
-                                    : k.f64.sum_of_squares(x.data<double>() + at, length);
+        partial[static_cast<size_t>(b)] = x.dtype() == DType::f32
+                                              ? k.f32.sum_of_squares(x.data<float>() + at, length)
+                                              : k.f64.sum_of_squares(x.data<double>() + at, length);
       }
     });
     for (double p : partial) total += p;
@@ -194,21 +195,25 @@ namespace def {
 
 const OpDef sgd_step_ = {
     .name = "sgd_step_",
-    .signature = "sgd_step_(Tensor[] params, Tensor[] grads, Tensor[] momentum_buffers, Tensor "
-                 "hyper) -> None",
-    .doc = "One SGD step in place. hyper (float64): lr, momentum, dampening, weight_decay, "
-           "nesterov, maximize, first step (buffer = gradient), gradient scale. Without momentum "
-           "momentum_buffers may be empty.",
+    .signature =
+        "sgd_step_(Tensor[] params, Tensor[] grads, Tensor[] momentum_buffers, Tensor "
+        "hyper) -> None",
+    .doc =
+        "One SGD step in place. hyper (float64): lr, momentum, dampening, weight_decay, "
+        "nesterov, maximize, first step (buffer = gradient), gradient scale. Without momentum "
+        "momentum_buffers may be empty.",
     .infer = sgd_infer,
     .kernel = sgd_kernel,
     .flags = kMutates | kNoMethod | kHalfNative};
 const OpDef adam_step_ = {
     .name = "adam_step_",
-    .signature = "adam_step_(Tensor[] params, Tensor[] grads, Tensor[] exp_avgs, Tensor[] "
-                 "exp_avg_sqs, Tensor hyper) -> None",
-    .doc = "One Adam or AdamW step in place. hyper (float64): lr, beta1, beta2, eps, weight_decay, "
-           "decoupled, maximize, step (from 1), gradient scale. Kingma and Ba, 2014; Loshchilov "
-           "and Hutter, 2017.",
+    .signature =
+        "adam_step_(Tensor[] params, Tensor[] grads, Tensor[] exp_avgs, Tensor[] "
+        "exp_avg_sqs, Tensor hyper) -> None",
+    .doc =
+        "One Adam or AdamW step in place. hyper (float64): lr, beta1, beta2, eps, weight_decay, "
+        "decoupled, maximize, step (from 1), gradient scale. Kingma and Ba, 2014; Loshchilov "
+        "and Hutter, 2017.",
     .infer = adam_infer,
     .kernel = adam_kernel,
     .cost = adam_cost,

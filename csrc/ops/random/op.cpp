@@ -74,8 +74,8 @@ TensorList randint(const OpCall& c) {
   const int64_t low = c.attr(0).i(), high = c.attr(1).i();
   ANNX_CHECK(low < high, value, "randint", "expected low < high but got ", low, " and ", high);
   const DType dtype = c.attr(3).is_none() ? DType::i64 : c.attr(3).dtype();
-  const Tensor u = call(uniform_def, {}, {random_key(next_random_state()), c.attr(2),
-                                          Attr(DType::f64)});
+  const Tensor u =
+      call(uniform_def, {}, {random_key(next_random_state()), c.attr(2), Attr(DType::f64)});
   const Tensor out = Tensor::empty(u.shape(), DType::i64);
   const double range = static_cast<double>(high) - static_cast<double>(low);
   for (int64_t i = 0; i < u.numel(); ++i)
@@ -87,8 +87,8 @@ TensorList randint(const OpCall& c) {
 TensorList randperm(const OpCall& c) {
   const int64_t n = c.attr(0).i();
   ANNX_CHECK(n >= 0, value, "randperm", "expected n >= 0 but got ", n);
-  const Tensor u = call(uniform_def, {}, {random_key(next_random_state()), Attr(Ints{n}),
-                                          Attr(DType::f64)});
+  const Tensor u =
+      call(uniform_def, {}, {random_key(next_random_state()), Attr(Ints{n}), Attr(DType::f64)});
   Tensor out = Tensor::empty({n}, DType::i64);
   int64_t* p = out.data<int64_t>();
   for (int64_t i = 0; i < n; ++i) p[i] = i;
@@ -101,8 +101,8 @@ TensorList randperm(const OpCall& c) {
 
 TensorList bernoulli(const OpCall& c) {
   const Tensor& p = c.in(0);
-  const Tensor u = call(uniform_def, {}, {random_key(next_random_state()), Attr(p.shape()),
-                                          Attr(p.dtype())});
+  const Tensor u =
+      call(uniform_def, {}, {random_key(next_random_state()), Attr(p.shape()), Attr(p.dtype())});
   return {ops::cast(ops::lt(u, p), p.dtype())};
 }
 
@@ -195,8 +195,9 @@ const OpDef bernoulli = {.name = "bernoulli",
 const OpDef dropout = {
     .name = "dropout",
     .signature = "dropout(Tensor input, float p=0.5, bool training=True) -> Tensor",
-    .doc = "Zeroes each element with probability p and scales the others by 1 / (1 - p); input "
-           "itself when not training. Srivastava et al., 2014.",
+    .doc =
+        "Zeroes each element with probability p and scales the others by 1 / (1 - p); input "
+        "itself when not training. Srivastava et al., 2014.",
     .composite = annx::dropout,
     .flags = kNoMethod};
 

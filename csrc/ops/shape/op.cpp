@@ -121,8 +121,7 @@ TensorList unbind(const OpCall& c) {
   ANNX_CHECK(x.dim() > 0, value, "unbind", "expected at least one dimension but got a scalar");
   const int d = normalize_dim(c.attr(0).i(), x.dim(), "unbind");
   TensorList out;
-  for (int64_t i = 0; i < x.size(d); ++i)
-    out.push_back(call(def::select, {x}, {Attr(d), Attr(i)}));
+  for (int64_t i = 0; i < x.size(d); ++i) out.push_back(call(def::select, {x}, {Attr(d), Attr(i)}));
   return out;
 }
 
@@ -166,7 +165,8 @@ void pad_kernel(const OpCall& c) {
   char* o = static_cast<char*>(out.raw());
   alignas(8) char fill[8];
   store_scalar(fill, out.dtype(), c.attr(1).f());
-  for (int64_t i = 0; i < out.numel(); ++i) std::memcpy(o + static_cast<size_t>(i) * size, fill, size);
+  for (int64_t i = 0; i < out.numel(); ++i)
+    std::memcpy(o + static_cast<size_t>(i) * size, fill, size);
   // The part of input that stays (negative padding crops it).
   Tensor x = c.in(0);
   Dims start(x.dim(), 0);
@@ -237,15 +237,17 @@ const OpDef stack = {.name = "stack",
                      .flags = kPromote | kHalfNative | kNoMethod};
 const OpDef split = {.name = "split",
                      .signature = "split(Tensor input, int[] split_size, int dim=0) -> Tensor[]",
-                     .doc = "Views of split_size along dim (one size for all parts, the last may be "
-                            "shorter, or a list of sizes).",
+                     .doc =
+                         "Views of split_size along dim (one size for all parts, the last may be "
+                         "shorter, or a list of sizes).",
                      .composite = annx::split,
                      .flags = kView | kHalfNative};
-const OpDef chunk = {.name = "chunk",
-                     .signature = "chunk(Tensor input, int chunks, int dim=0) -> Tensor[]",
-                     .doc = "At most chunks views of equal size along dim; the last may be shorter.",
-                     .composite = annx::chunk,
-                     .flags = kView | kHalfNative};
+const OpDef chunk = {
+    .name = "chunk",
+    .signature = "chunk(Tensor input, int chunks, int dim=0) -> Tensor[]",
+    .doc = "At most chunks views of equal size along dim; the last may be shorter.",
+    .composite = annx::chunk,
+    .flags = kView | kHalfNative};
 const OpDef unbind = {.name = "unbind",
                       .signature = "unbind(Tensor input, int dim=0) -> Tensor[]",
                       .doc = "The slices along dim, without that dimension.",
@@ -258,8 +260,9 @@ const OpDef flip = {.name = "flip",
                     .flags = kHalfNative};
 const OpDef pad = {.name = "pad",
                    .signature = "pad(Tensor input, int[] pad, float value=0.0) -> Tensor",
-                   .doc = "Pads with value; pad lists (left, right) pairs from the last dimension "
-                          "backwards, negative sizes crop.",
+                   .doc =
+                       "Pads with value; pad lists (left, right) pairs from the last dimension "
+                       "backwards, negative sizes crop.",
                    .infer = pad_infer,
                    .kernel = pad_kernel,
                    .backward = pad_rule,

@@ -233,8 +233,8 @@ void slice_infer(const OpCall& c, OutputSpecs& specs) {
   Dims shape = x.shape(), strides = x.strides();
   shape[d] = r.count;
   strides[d] *= c.attr(3).i();
-  specs.push_back(view_spec(x, shape, strides,
-                            x.offset() + (r.count > 0 ? r.begin * x.stride(d) : 0)));
+  specs.push_back(
+      view_spec(x, shape, strides, x.offset() + (r.count > 0 ? r.begin * x.stride(d) : 0)));
 }
 
 void slice_rule(BackwardCall& b) {
@@ -253,8 +253,7 @@ void slice_backward_kernel(const OpCall& c) {
   const Tensor& g = c.in(0);
   if (g.numel() == 0) return;
   const int d = normalize_dim(c.attr(1).i(), out.dim(), "slice");
-  const Range r =
-      slice_range(out.size(d), c.attr(2).i(), c.attr(3).i(), c.attr(4).i(), "slice");
+  const Range r = slice_range(out.size(d), c.attr(2).i(), c.attr(3).i(), c.attr(4).i(), "slice");
   GradModeGuard no_grad(false);
   const Tensor source = ops::contiguous(g);
   const size_t size = itemsize(out.dtype());
@@ -264,9 +263,9 @@ void slice_backward_kernel(const OpCall& c) {
   const size_t row = static_cast<size_t>(inner) * size;
   for (int64_t o = 0; o < outer; ++o)
     for (int64_t k = 0; k < r.count; ++k)
-      std::copy_n(static_cast<const char*>(source.raw()) + (o * r.count + k) * row, row,
-                  static_cast<char*>(out.raw()) +
-                      (o * out.size(d) + r.begin + k * c.attr(4).i()) * row);
+      std::copy_n(
+          static_cast<const char*>(source.raw()) + (o * r.count + k) * row, row,
+          static_cast<char*>(out.raw()) + (o * out.size(d) + r.begin + k * c.attr(4).i()) * row);
 }
 
 void slice_backward_rule(BackwardCall& b) {
@@ -314,20 +313,23 @@ namespace def {
 
 const OpDef view = {.name = "view",
                     .signature = "view(Tensor input, int... shape) -> Tensor",
-                    .doc = "input in another shape over the same memory; one size may be -1. "
-                           "Raises ValueError where that needs a copy.",
+                    .doc =
+                        "input in another shape over the same memory; one size may be -1. "
+                        "Raises ValueError where that needs a copy.",
                     .infer = view_infer,
                     .backward = reshape_like_input,
                     .flags = kView | kHalfNative};
 const OpDef reshape = {.name = "reshape",
                        .signature = "reshape(Tensor input, int... shape) -> Tensor",
-                       .doc = "input in another shape; one size may be -1. A view where possible, "
-                              "else a copy.",
+                       .doc =
+                           "input in another shape; one size may be -1. A view where possible, "
+                           "else a copy.",
                        .composite = annx::reshape,
                        .flags = kView | kHalfNative};
 const OpDef flatten = {.name = "flatten",
-                       .signature = "flatten(Tensor input, int start_dim=0, int end_dim=-1) -> "
-                                    "Tensor",
+                       .signature =
+                           "flatten(Tensor input, int start_dim=0, int end_dim=-1) -> "
+                           "Tensor",
                        .doc = "Merges the dimensions start_dim..end_dim into one.",
                        .composite = annx::flatten,
                        .flags = kView | kHalfNative};
@@ -359,15 +361,17 @@ const OpDef expand = {.name = "expand",
                       .backward = expand_rule,
                       .flags = kView | kHalfNative};
 const OpDef slice = {.name = "slice",
-                     .signature = "slice(Tensor input, int dim, int start, int stop, int step=1) "
-                                  "-> Tensor",
+                     .signature =
+                         "slice(Tensor input, int dim, int start, int stop, int step=1) "
+                         "-> Tensor",
                      .doc = "input[start:stop:step] along dim, by Python's rules. A view.",
                      .infer = slice_infer,
                      .backward = slice_rule,
                      .flags = kView | kHalfNative};
 const OpDef slice_backward = {.name = "slice_backward",
-                              .signature = "slice_backward(Tensor grad, int[] shape, int dim, int "
-                                           "start, int stop, int step) -> Tensor",
+                              .signature =
+                                  "slice_backward(Tensor grad, int[] shape, int dim, int "
+                                  "start, int stop, int step) -> Tensor",
                               .doc = "Zeros of shape with grad in the place of the slice.",
                               .infer = slice_backward_infer,
                               .kernel = slice_backward_kernel,

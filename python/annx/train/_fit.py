@@ -159,7 +159,7 @@ class Trainable:
         if x is None:
             raise ValueError("[fit] expected x but got None")
         size = _batch_size("fit", batch_size)
-        _check_epochs(epochs, initial_epoch, clip_grad_norm)
+        _check_arguments(epochs, initial_epoch, clip_grad_norm, validation_freq)
         batches, bounds, held_out = self._batches(
             "fit",
             x,
@@ -467,7 +467,14 @@ def _batch_size(op: str, batch_size: int | None) -> int:
     return batch_size
 
 
-def _check_epochs(epochs: int, initial_epoch: int, clip_grad_norm: float | None) -> None:
+def _check_arguments(
+    epochs: int,
+    initial_epoch: int,
+    clip_grad_norm: float | None,
+    validation_freq: int | Iterable[int],
+) -> None:
+    if isinstance(validation_freq, int) and validation_freq < 1:
+        raise ValueError(f"[fit] expected validation_freq >= 1 but got {validation_freq}")
     if epochs < 0 or initial_epoch < 0:
         raise ValueError(
             "[fit] expected epochs >= 0 and initial_epoch >= 0 but got "
@@ -479,7 +486,5 @@ def _check_epochs(epochs: int, initial_epoch: int, clip_grad_norm: float | None)
 
 def _validates(epoch: int, frequency: int | Iterable[int]) -> bool:
     if isinstance(frequency, int):
-        if frequency < 1:
-            raise ValueError(f"[fit] expected validation_freq >= 1 but got {frequency}")
         return (epoch + 1) % frequency == 0
     return epoch + 1 in frequency

@@ -156,8 +156,10 @@ def find_metrics(metrics: Any, objective: Objective) -> list[Metric]:
             )
     names = [metric.name for metric in found]
     for name in names:
-        if names.count(name) > 1 or name == "loss":
+        if name == "loss":
+            raise ValueError("[compile] expected a metric of another name than 'loss'")
+        if names.count(name) > 1:
             raise ValueError(
-                f"[compile] expected metrics of different names but got {name!r} again"
+                f"[compile] expected metrics of different names but got {name!r} twice"
             )
     return found
