@@ -6,10 +6,9 @@ import hashlib
 import os
 import time
 
+import annx
 import numpy as np
 import pytest
-
-import annx
 from annx import _core, nn
 from annx.datasets import load_digits
 

@@ -348,7 +348,7 @@ def test_compile_errors():
         model.compile("sgd", nn.MSELoss)
     with pytest.raises(ValueError, match="different names but got 'mae' twice"):
         model.compile("sgd", "mse", ["mae", "mae"])
-    with pytest.raises(RuntimeError, match="call model.compile"):
+    with pytest.raises(RuntimeError, match=r"call model\.compile"):
         model.fit(np.zeros((2, 4)), np.zeros(2))
 
 
@@ -412,8 +412,8 @@ def test_unweighable_loss():
     model.compile("sgd", lambda p, t: F.cross_entropy(p, t))
     with pytest.raises(ValueError, match="one loss per sample"):
         model.fit(x, y, sample_weight=np.ones(40), verbose=0)
+    model.compile("sgd", "mse")
     with pytest.raises(ValueError, match=r"shaped as the model's output .* \(N, 3\)"):
-        model.compile("sgd", "mse")
         model.fit(x, np.zeros((40, 2)), verbose=0)
 
 
@@ -484,7 +484,7 @@ def test_several_outputs():
 
 
 def test_save_load_summary(tmp_path):
-    x, y = blobs(20)
+    x, _ = blobs(20)
     model, twin = mlp(), mlp()
     model.save(tmp_path / "m.safetensors")
     twin.load(tmp_path / "m.safetensors")

@@ -68,3 +68,14 @@ set_rng_state = _core.set_rng_state
 num_threads = _core.num_threads
 get_num_threads = _core.num_threads
 set_num_threads = _core.set_num_threads
+
+_LAZY = ("callbacks", "data", "datasets", "debug", "io", "metrics", "pytree", "train", "utils")
+
+
+def __getattr__(name: str) -> object:
+    """Submodules that few programs need are imported at first use."""
+    if name in _LAZY:
+        from importlib import import_module
+
+        return import_module(f"annx.{name}")
+    raise AttributeError(f"module 'annx' has no attribute '{name}'")

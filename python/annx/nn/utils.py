@@ -25,9 +25,11 @@ def _params(op: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 
 def _norm(grads: list[Tensor], norm_type: float) -> Tensor:
     if norm_type == 2.0 and all(grad.dtype is _core.float32 for grad in grads):
-        return _ops.global_norm(grads)
+        total: Tensor = _ops.global_norm(grads)
+        return total
     if norm_type == inf:
-        return _ops.stack([_ops.abs(grad).max() for grad in grads]).max()
+        largest: Tensor = _ops.stack([_ops.abs(grad).max() for grad in grads]).max()
+        return largest
     powers = [(_ops.abs(grad) ** norm_type).sum() for grad in grads]
     return _ops.stack(powers).sum() ** (1.0 / norm_type)
 
@@ -68,7 +70,7 @@ def clip_grad_norm_(
     with no_grad():
         if not params:
             return _ops.full((), 0.0)
-        grads = [param.grad for param in params]
+        grads = [param.grad for param in params if param.grad is not None]
         total = _norm(grads, norm_type)
         if error_if_nonfinite and not isfinite(total.item()):
             raise RuntimeError(

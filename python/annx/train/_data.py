@@ -344,7 +344,7 @@ class Stream:
             if self._iterator is None:
                 self._iterator = iter(self.batches)
             for batch in self._iterator:
-                return batch  # type: ignore[no-any-return]
+                return batch
             self._iterator = None
         raise self._used_up()
 

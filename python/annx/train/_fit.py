@@ -31,6 +31,9 @@ class Trainable:
         stop_training: a callback sets it to end the training.
     """
 
+    if TYPE_CHECKING:
+        optimizer: Optimizer
+
     stop_training: bool = False
     _compiled: Compiled | None = None
     _sample_shape: Any = None

@@ -10,6 +10,8 @@ from annx.autograd import no_grad
 from annx.train._data import Place, map_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from annx.nn import Module
 
 
@@ -56,7 +58,7 @@ def _table(header: tuple[str, str, str], rows: list[tuple[str, str, str]]) -> li
     ]
 
 
-def _size(tensors: list[Tensor]) -> str:
+def _size(tensors: Sequence[Tensor]) -> str:
     count = sum(t.numel() for t in tensors)
     size = float(sum(t.numel() * t.dtype.itemsize for t in tensors))
     for unit in ("B", "KB", "MB", "GB"):

@@ -125,7 +125,7 @@ class DataLoader(Generic[_T]):
             return rows
         if self.batch_sampler is None:
             tasks: Iterator[Any] = iter(self.sampler)
-            read = self._read_sample
+            read: Callable[[Any], Any] = self._read_sample
         else:
             tasks = iter(self.batch_sampler)
             read = self._read_batch
