@@ -12,11 +12,11 @@ static constexpr GemmBlocking kBlocking = kGemmBlockingScalar;
 
 #include "gemm/transpose-inl.h"
 // transpose-inl.h comes first: the others use its copy_few.
-#include "gemm/activation-inl.h"
-#include "gemm/block-inl.h"
-#include "gemm/epilogue-inl.h"
 #include "gemm/pack-inl.h"
 #include "gemm/ukernel-inl.h"
+#include "gemm/activation-inl.h"
+#include "gemm/epilogue-inl.h"
+#include "gemm/block-inl.h"
 
 extern const GemmKernels gemm_kernels;
 const GemmKernels gemm_kernels = {
