@@ -174,6 +174,16 @@ def int_pairs(rng):
     return [*binary_samples()(rng), ((a, b), {}), ((special, partner), {})]
 
 
+def whole_pairs(low, high):
+    """Floats away from the jumps, and integers of both signs."""
+    a, b = np.array([7, -7, 7, -7, 6]), np.array([3, 3, -3, -3, -1])
+    return lambda rng: [
+        *binary_samples(low, high)(rng),
+        ((a, b), {}),
+        ((a.astype(np.int32), 4), {}),
+    ]
+
+
 ARITHMETIC = [
     binary("add", np.add, lambda rng: [*binary_samples()(rng), ((rng.integers(0, 9, 5), 2), {})]),
     binary("sub", np.subtract),
@@ -182,8 +192,8 @@ ARITHMETIC = [
     binary("maximum", np.maximum),
     binary("minimum", np.minimum),
     binary("pow", np.power, binary_samples(0.3, 2.0)),
-    binary("floor_divide", lambda a, b: np.floor(a / b), binary_samples(0.7, 0.95), scale=32),
-    binary("remainder", lambda a, b: a - np.floor(a / b) * b, binary_samples(0.7, 1.3), scale=64),
+    binary("floor_divide", np.floor_divide, whole_pairs(0.7, 0.95), scale=32),
+    binary("remainder", np.remainder, whole_pairs(0.7, 1.3), scale=64),
     *[
         binary(name, ref, int_pairs, grad=False)
         for name, ref in [

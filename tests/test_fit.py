@@ -417,6 +417,15 @@ def test_unweighable_loss():
         model.fit(x, np.zeros((40, 2)), verbose=0)
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own Ctrl-C, which a background job does not get from its shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_leaves_whole_steps():
     x, y = blobs(40)
     model, twin = mlp(), mlp()

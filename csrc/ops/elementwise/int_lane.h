@@ -22,6 +22,15 @@ struct IntLane {
   friend IntLane operator+(IntLane a, IntLane b) { return make(Wide(a.v) + Wide(b.v)); }
   friend IntLane operator-(IntLane a, IntLane b) { return make(Wide(a.v) - Wide(b.v)); }
   friend IntLane operator*(IntLane a, IntLane b) { return make(Wide(a.v) * Wide(b.v)); }
+  // Rounds down, as Python's //; by zero gives 0 where the machine would trap.
+  friend IntLane operator/(IntLane a, IntLane b) {
+    if (b.v == 0) return make(Wide(0));
+    if (std::is_signed_v<Value> && b.v == static_cast<Value>(-1)) return -a;
+    const Value q = static_cast<Value>(a.v / b.v);
+    const bool inexact = a.v % b.v != 0;
+    return {static_cast<Value>(q - (inexact && (a.v < 0) != (b.v < 0)))};
+  }
+  friend IntLane floor(IntLane a) { return a; }
   friend IntLane operator-(IntLane a) { return make(Wide(0) - Wide(a.v)); }
   friend IntLane abs(IntLane a) { return a.v < 0 ? -a : a; }
   friend IntLane min(IntLane a, IntLane b) { return a.v < b.v ? a : b; }

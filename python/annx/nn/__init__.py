@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from annx.nn import functional as functional
 from annx.nn import init as init
+from annx.nn import utils as utils
 from annx.nn._activation import CELU as CELU
 from annx.nn._activation import ELU as ELU
 from annx.nn._activation import GELU as GELU
