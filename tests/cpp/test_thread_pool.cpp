@@ -1,7 +1,7 @@
 // The thread pool: partition, exceptions, nesting, concurrent callers, fork, limits.
 #include "core/thread_pool.h"
 
-#include <sys/stat.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <string>
@@ -93,16 +94,12 @@ int in_child(F body) {
 struct FakeRoot {
   std::string path;
   FakeRoot() {
-    char name[] = "/tmp/annx_cgroup_XXXXXX";
-    path = mkdtemp(name);
+    std::string name = std::filesystem::temp_directory_path() / "annx_cgroup_XXXXXX";
+    path = mkdtemp(name.data());
   }
-  ~FakeRoot() {
-    if (std::system(("rm -rf '" + path + "'").c_str()) != 0) std::perror(path.c_str());
-  }
+  ~FakeRoot() { std::filesystem::remove_all(path); }
   void write(const std::string& file, const std::string& text) {
-    for (size_t i = 1; i < file.size(); ++i) {
-      if (file[i] == '/') mkdir((path + file.substr(0, i)).c_str(), 0777);
-    }
+    std::filesystem::create_directories(std::filesystem::path(path + file).parent_path());
     std::ofstream(path + file) << text;
   }
   int cpus() const { return annx::cgroup_cpus(path); }
