@@ -32,4 +32,8 @@ foreach(source IN LISTS test_sources)
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES TIMEOUT 600)
   endif()
+  if(name STREQUAL "test_thread_pool" AND TEST ${name})
+    # The leak checker of a forked child waits for threads that did not come along.
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+  endif()
 endforeach()
