@@ -85,3 +85,13 @@ def test_forked_children_train_and_exit() -> None:
             assert value == expected
     finally:
         annx.set_num_threads(before)
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"])
+def test_fused_and_unfused_activations_agree(activation: str) -> None:
+    annx.manual_seed(1)
+    names = {"gelu": "gelu_erf"}
+    x, w, b = annx.randn(33, 20), annx.randn(17, 20), annx.randn(17)
+    fused = _core.ops.linear(x, w, b, activation)
+    plain = getattr(_core.ops, names.get(activation, activation))(_core.ops.linear(x, w, b))
+    assert fused.numpy().tobytes() == plain.numpy().tobytes()

@@ -1,5 +1,5 @@
-// The activations a GEMM can end with; the elementwise ops of the same name use these functions too,
-// so that a fused and an unfused layer agree to the bit.
+// The activations a GEMM can end with: operation by operation the formulas of the elementwise ops
+// (ops/activation/rows.def), so that a fused and an unfused layer agree to the bit.
 
 // NaN stays NaN: max returns its second operand when unordered.
 template <class V>
@@ -21,7 +21,7 @@ ANNX_INLINE V activation_gelu(V x) {
 template <class V>
 ANNX_INLINE V activation_gelu_tanh(V x) {
   using T = typename V::Scalar;
-  const V cube = x * x * x;
-  const V inner = splat<V>(T(0.79788456080286535588)) * fma(splat<V>(T(0.044715)), cube, x);
-  return splat<V>(T(0.5)) * x * (splat<V>(T(1)) + tanh(inner));
+  const V cube = splat<V>(T(0.044715)) * (x * x * x);
+  const V t = tanh(splat<V>(T(0.79788456080286535588)) * (x + cube));
+  return splat<V>(T(0.5)) * x * (splat<V>(T(1)) + t);
 }
