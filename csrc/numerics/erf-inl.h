@@ -10,14 +10,14 @@ ANNX_INLINE V erf(V x) {
   V p, t, q_over_t, q_constant;
   typename V::Mask is_near_zero;
   if constexpr (FloatFormat<V>::is_float) {
-    p = horner(square, 0x1.4ae4cep-14f, -0x1.a485ecp-11f, 0x1.5419f6p-8f, -0x1.b7fbb4p-6f,
-               0x1.ce2d2p-4f, -0x1.81273ep-2f, 0x1.06eba8p-3f);
+    p = horner(square, 0x1.4f5f4ap-14f, -0x1.a5fe3ap-11f, 0x1.544804p-8f, -0x1.b800dep-6f,
+               0x1.ce2d62p-4f, -0x1.812740p-2f, 0x1.06eba8p-3f);
     // From 3.92 on the result is 1.
     t = min(splat<V>(4), magnitude);
-    q_over_t = horner(t, 0x1.98d49ap-13f, -0x1.8da174p-9f, 0x1.6b8e8p-6f, -0x1.a96538p-4f,
-                      -0x1.4647b6p-1f, -0x1.20ac3p+0f);
-    q_constant = splat<V>(-0x1.b2268ap-13f);
-    is_near_zero = lt(magnitude, splat<V>(0.93f));
+    q_over_t = horner(t, 0x1.aae09cp-13f, -0x1.9889d8p-9f, 0x1.70e8aep-6f, -0x1.ac203p-4f,
+                      -0x1.45e5e8p-1f, -0x1.20c8aep+0f);
+    q_constant = splat<V>(-0x1.b3ca12p-14f);
+    is_near_zero = lt(magnitude, splat<V>(0.969f));
   } else {
     p = horner(square, 0x1.062767a863fadp-34, -0x1.38ac263ee2ecbp-30, 0x1.f7b99e24dcf1bp-27,
                -0x1.5f1f40fc3a56dp-23, 0x1.b9df305aebaa6p-20, -0x1.f4d1e4346e34ap-17,

@@ -9,8 +9,8 @@ ANNX_INLINE V tanh(V x) {
   const V one = splat<V>(1), two = splat<V>(2);
   if constexpr (FloatFormat<V>::is_float) {
     const V square = magnitude * magnitude;
-    const V p = horner(square, -0x1.2a9e6ep-11f, 0x1.753c28p-9f, -0x1.16af3ep-7f, 0x1.64b03cp-6f,
-                       -0x1.b9fc52p-5f, 0x1.11108p-3f, -0x1.555554p-2f);
+    const V p = horner(square, -0x1.2daec6p-11f, 0x1.77073cp-9f, -0x1.1719bp-7f, 0x1.64c8f8p-6f,
+                       -0x1.b9ff4ep-5f, 0x1.111096p-3f, -0x1.555554p-2f);
     const V near_zero = fma(magnitude * square, p, magnitude);
     // From 9.02 on the result is 1.
     const V clamped = min(splat<V>(9.25f), magnitude);

@@ -1,7 +1,8 @@
 // What the elementary functions share: floating-point formats, polynomials, powers of two.
 // V is a SIMD vector or any type with the same functions and `lanes`.
 // Unless said otherwise, coefficients are our own Remez minimax fits, weighted so that the largest
-// error in ULP is the least, then rounded to the format.
+// error in ULP is the least, then rounded to the format; where that showed, one by one,
+// with the others fitted again.
 
 template <class V, bool is_float = sizeof(typename V::Scalar) == 4>
 struct FloatFormat;
