@@ -246,6 +246,17 @@ def test_threads_do_not_change_bits(info):
         annx.set_num_threads(before)
 
 
+@records
+def test_cost_is_counted(info):
+    for sample in samples_of(info):
+        args = [convert(a, np.float32) for a in sample[0]]
+        kwargs = {k: convert(v, np.float32) for k, v in sample[1].items()}
+        flops, moved = _core.op_cost(info.name, *args, **kwargs)
+        assert np.isfinite([flops, moved]).all(), (info.name, sample)
+        assert flops >= 0, (info.name, sample)
+        assert moved >= 0, (info.name, sample)
+
+
 def test_every_op_has_a_record_and_documentation():
     names = {r.name for r in RECORDS}
     assert len(names) == len(RECORDS), "two records for one op"

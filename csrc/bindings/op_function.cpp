@@ -340,6 +340,25 @@ void init_op_functions(py::module_& m) {
   for (const char* name : {"sgd_step_", "adam_step_", "global_norm"}) m.attr(name) = ops.attr(name);
   m.def("find_op", [ops](const std::string& name) -> py::object { return ops.attr(name.c_str()); });
   m.def(
+      "count_cost",
+      [](const py::function& fn) {
+        const CostScope scope;
+        fn();
+        return py::make_tuple(scope.total().flops, scope.total().bytes);
+      },
+      "(flops, bytes) of every op that fn() runs in this thread, backward included.");
+  m.def(
+      "op_cost",
+      [ops](const std::string& name, const py::args& args, const py::kwargs& kwargs) {
+        ANNX_CHECK(find_op(name.c_str()), value, "op_cost", "expected the name of an op but got '",
+                   name, "'");
+        const py::object op = ops.attr(name.c_str());
+        const CostScope scope;
+        op(*args, **kwargs);
+        return py::make_tuple(scope.total().flops, scope.total().bytes);
+      },
+      "(flops, bytes) of one call: op_cost('add', x, y). The call is made.");
+  m.def(
       "op_table",
       [] {
         py::list out;

@@ -7,6 +7,7 @@ namespace annx {
 namespace {
 
 thread_local bool t_grad_enabled = true;
+thread_local Cost* t_cost = nullptr;  // where the innermost CostScope adds up
 TapeHook g_tape_hook = nullptr;
 
 // A Python number in the dtype of its partners, without a cast op on the tape. From here on it
@@ -78,6 +79,29 @@ DType promote_inputs(OpCall& c) {
   return half;
 }
 
+// While it lives, what ops run inside a kernel or a composite with a formula is not counted again.
+class Uncounted {
+ public:
+  Uncounted() : saved_(t_cost) { t_cost = nullptr; }
+  ~Uncounted() { t_cost = saved_; }
+  Uncounted(const Uncounted&) = delete;
+
+ private:
+  Cost* saved_;
+};
+
+void run_counted(OpCall& c) {
+  OpCall seen = c;  // as the caller sees it: promotion replaces inputs
+  {
+    const Uncounted inside;
+    run(c);
+  }
+  seen.outputs = c.outputs;
+  const Cost cost = op_cost(seen);
+  t_cost->flops += cost.flops;
+  t_cost->bytes += cost.bytes;
+}
+
 bool any_requires_grad(const TensorList& inputs) {
   for (const Tensor& t : inputs)
     if (t.defined() && t.requires_grad()) return true;
@@ -90,8 +114,12 @@ bool grad_enabled() { return t_grad_enabled; }
 void set_grad_enabled(bool enabled) { t_grad_enabled = enabled; }
 void set_tape_hook(TapeHook hook) { g_tape_hook = hook; }
 
+CostScope::CostScope() : outer_(t_cost) { t_cost = &total_; }
+CostScope::~CostScope() { t_cost = outer_; }
+
 void run(OpCall& c) {
   const OpDef& op = *c.op;
+  if (__builtin_expect(t_cost != nullptr, 0) && (op.cost || !op.composite)) return run_counted(c);
   const DType half = promote_inputs(c);
   if (op.composite) {
     c.outputs = op.composite(c);

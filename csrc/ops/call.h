@@ -27,6 +27,20 @@ class GradModeGuard {
   bool saved_;
 };
 
+// Adds up op_cost of every op this thread runs while it lives; composites count by their parts. A
+// scope inside another takes its share alone.
+class CostScope {
+ public:
+  CostScope();
+  ~CostScope();
+  CostScope(const CostScope&) = delete;
+  const Cost& total() const { return total_; }
+
+ private:
+  Cost total_;
+  Cost* outer_;
+};
+
 // Layers above listen here: the tape records differentiable calls.
 using TapeHook = void (*)(OpCall&);
 void set_tape_hook(TapeHook hook);

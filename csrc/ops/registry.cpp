@@ -38,6 +38,33 @@ const OpDef* find_op(const char* name) {
 
 namespace {
 
+double total_bytes(const TensorList& tensors) {
+  double bytes = 0;
+  for (const Tensor& t : tensors)
+    if (t.defined()) bytes += static_cast<double>(t.nbytes());
+  return bytes;
+}
+
+}  // namespace
+
+Cost op_cost(const OpCall& c) {
+  if (c.op->cost) return c.op->cost(c);
+  if (c.op->flags & kView) return {};
+  double elements = 0;
+  for (const Tensor& t : c.outputs)
+    if (t.defined()) elements += static_cast<double>(t.numel());
+  return {elements, total_bytes(c.inputs) + total_bytes(c.outputs)};
+}
+
+Cost move_cost(const OpCall& c) {
+  double bytes = 2 * total_bytes(c.outputs);
+  for (int i = 1; i < c.inputs.size(); ++i)
+    if (c.has(i) && is_integral(c.in(i).dtype())) bytes += static_cast<double>(c.in(i).nbytes());
+  return {0, bytes};
+}
+
+namespace {
+
 std::string strip(const std::string& s) {
   const size_t a = s.find_first_not_of(' ');
   if (a == std::string::npos) return "";

@@ -79,6 +79,7 @@ struct OutputSpec {
 };
 using OutputSpecs = SmallVec<OutputSpec, 2>;
 
+// Floating-point operations (a fused multiply-add counts two) and bytes read and written.
 struct Cost {
   double flops = 0;
   double bytes = 0;
@@ -134,12 +135,20 @@ struct OpDef {
   void (*backward)(BackwardCall&) = nullptr;
   // Instead of infer + kernel + backward: the op in terms of other ops.
   TensorList (*composite)(const OpCall&) = nullptr;
+  // Left out: see op_cost. A composite with one counts by it instead of by its parts.
   Cost (*cost)(const OpCall&) = nullptr;
   uint32_t saves = 0;
   uint32_t flags = 0;
 };
 
 inline const char* OpCall::name() const { return op->name; }
+
+// What a call with inputs and outputs filled in costs: the op's own formula; nothing for a view; else
+// one operation per element of the outputs, and every input read and every output written once.
+Cost op_cost(const OpCall& c);
+// For ops that only move elements: each element of the outputs is read and written, and index arrays
+// (integer inputs beside the first) are read.
+Cost move_cost(const OpCall& c);
 
 // All registered ops, in the order of ops.def.
 const std::vector<const OpDef*>& registry();

@@ -141,7 +141,7 @@ const OpDef cast = {.name = "cast",
                     .infer = cast_infer,
                     .kernel = cast_kernel,
                     .backward = cast_rule,
-                    .cost = elementwise_cost,
+                    .cost = move_cost,
                     .flags = kHalfNative | kElementwise};
 
 const OpDef contiguous = {.name = "contiguous",
@@ -150,7 +150,7 @@ const OpDef contiguous = {.name = "contiguous",
                           .infer = infer_like_first,
                           .kernel = copy_kernel,
                           .backward = pass_rule,
-                          .cost = elementwise_cost,
+                          .cost = move_cost,
                           .flags = kHalfNative | kNoMethod};
 
 const OpDef clone = {.name = "clone",
@@ -159,7 +159,7 @@ const OpDef clone = {.name = "clone",
                      .infer = infer_like_first,
                      .kernel = copy_kernel,
                      .backward = pass_rule,
-                     .cost = elementwise_cost,
+                     .cost = move_cost,
                      .flags = kHalfNative};
 
 }  // namespace def

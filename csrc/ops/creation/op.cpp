@@ -9,6 +9,8 @@ namespace {
 
 DType dtype_or(const Attr& a, DType fallback) { return a.is_none() ? fallback : a.dtype(); }
 
+Cost fill_cost(const OpCall& c) { return {0, static_cast<double>(c.out().nbytes())}; }
+
 void full_infer(const OpCall& c, OutputSpecs& specs) {
   const Dims shape(c.attr(0).ints());
   numel_of(shape, "full");
@@ -78,6 +80,7 @@ const OpDef full = {.name = "full",
                     .doc = "A tensor of shape size filled with fill_value (float32 by default).",
                     .infer = full_infer,
                     .kernel = full_kernel,
+                    .cost = fill_cost,
                     .flags = kNoMethod};
 const OpDef arange = {.name = "arange",
                       .signature =
@@ -92,6 +95,7 @@ const OpDef eye = {.name = "eye",
                    .doc = "An (n, m) matrix with ones on the diagonal; m defaults to n.",
                    .infer = eye_infer,
                    .kernel = eye_kernel,
+                   .cost = fill_cost,
                    .flags = kNoMethod};
 
 }  // namespace def

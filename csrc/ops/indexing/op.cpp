@@ -8,6 +8,16 @@
 namespace annx {
 namespace {
 
+// A sum into each position named: what is added is read once, its target read and written.
+Cost scatter_cost(const OpCall& c) {
+  const Tensor& added = c.has(2) && !is_integral(c.in(2).dtype()) ? c.in(2) : c.in(0);
+  const double size = static_cast<double>(added.nbytes());
+  double bytes = static_cast<double>(c.out().nbytes()) + 3 * size;
+  for (const Tensor& t : c.inputs)
+    if (is_integral(t.dtype())) bytes += static_cast<double>(t.nbytes());
+  return {static_cast<double>(added.numel()), bytes};
+}
+
 void zero(const Tensor& t) { std::memset(t.raw(), 0, t.nbytes()); }
 
 // index: x[:, i, :, j] with integer arrays ------------------------------------------------------
@@ -419,6 +429,7 @@ const OpDef index = {.name = "index",
                      .infer = index_infer,
                      .kernel = index_kernel,
                      .backward = index_rule,
+                     .cost = move_cost,
                      .saves = 0xfffe,  // every index array
                      .flags = kHalfNative | kNoMethod};
 const OpDef index_add_backward = {
@@ -430,6 +441,7 @@ const OpDef index_add_backward = {
     .infer = index_add_infer,
     .kernel = index_add_kernel,
     .backward = index_add_rule,
+    .cost = scatter_cost,
     .saves = 0xfffe,
     .flags = kInternal};
 const OpDef index_select = {
@@ -447,6 +459,7 @@ const OpDef embedding = {
     .infer = embedding_infer,
     .kernel = embedding_kernel,
     .backward = embedding_rule,
+    .cost = move_cost,
     .saves = save_input(1),
     .flags = kHalfNative | kNoMethod};
 const OpDef embedding_backward = {
@@ -458,6 +471,7 @@ const OpDef embedding_backward = {
     .infer = embedding_backward_infer,
     .kernel = embedding_backward_kernel,
     .backward = embedding_backward_rule,
+    .cost = scatter_cost,
     .saves = save_input(1),
     .flags = kInternal};
 const OpDef gather = {.name = "gather",
@@ -468,6 +482,7 @@ const OpDef gather = {.name = "gather",
                       .infer = gather_infer,
                       .kernel = gather_kernel,
                       .backward = gather_rule,
+                      .cost = move_cost,
                       .saves = save_input(1),
                       .flags = kHalfNative};
 const OpDef scatter_add = {
@@ -477,6 +492,7 @@ const OpDef scatter_add = {
     .infer = scatter_add_infer,
     .kernel = scatter_add_kernel,
     .backward = scatter_add_rule,
+    .cost = scatter_cost,
     .saves = save_input(1)};
 const OpDef one_hot = {.name = "one_hot",
                        .signature = "one_hot(Tensor input, int num_classes=-1) -> Tensor",
@@ -484,11 +500,13 @@ const OpDef one_hot = {.name = "one_hot",
                            "int64 (*input, num_classes) with a 1 at each class; -1 takes the "
                            "largest class plus one.",
                        .composite = annx::one_hot,
+                       .cost = move_cost,
                        .flags = kNoMethod | kNoCapture};
 const OpDef nonzero = {.name = "nonzero",
                        .signature = "nonzero(Tensor input) -> Tensor",
                        .doc = "Positions of the elements that are not zero: int64 (count, ndim).",
                        .composite = annx::nonzero,
+                       .cost = move_cost,
                        .flags = kHalfNative | kNoCapture};
 const OpDef masked_select = {.name = "masked_select",
                              .signature = "masked_select(Tensor input, Tensor mask) -> Tensor",

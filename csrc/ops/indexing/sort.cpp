@@ -1,5 +1,6 @@
 // sort, argsort and topk: stable, NaN last in ascending order, as NumPy has it.
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "core/thread_pool.h"
@@ -68,6 +69,16 @@ void run_sort(const OpCall& c, int dim, int64_t k, bool descending) {
   }
 }
 
+// n log2 n comparisons a line.
+Cost sort_cost(const OpCall& c) {
+  const Tensor& x = c.in(0);
+  const int dim = normalize_dim(c.attr(c.op == &def::topk ? 1 : 0).i(), x.dim(), c.name());
+  const double line = x.dim() ? static_cast<double>(std::max<int64_t>(x.size(dim), 1)) : 1;
+  double bytes = static_cast<double>(x.nbytes());
+  for (const Tensor& t : c.outputs) bytes += static_cast<double>(t.nbytes());
+  return {static_cast<double>(x.numel()) * std::log2(line), bytes};
+}
+
 void sort_infer(const OpCall& c, OutputSpecs& specs) {
   normalize_dim(c.attr(0).i(), c.in(0).dim(), "sort");
   specs.push_back({c.in(0).shape(), c.in(0).dtype()});
@@ -123,6 +134,7 @@ const OpDef sort = {.name = "sort",
                     .infer = sort_infer,
                     .kernel = sort_kernel,
                     .backward = sort_rule,
+                    .cost = sort_cost,
                     .saves = save_output(1)};
 const OpDef argsort = {.name = "argsort",
                        .signature =
@@ -138,6 +150,7 @@ const OpDef topk = {.name = "topk",
                     .infer = topk_infer,
                     .kernel = topk_kernel,
                     .backward = topk_rule,
+                    .cost = sort_cost,
                     .saves = save_output(1)};
 
 }  // namespace def

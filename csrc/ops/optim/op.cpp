@@ -159,7 +159,24 @@ Cost adam_cost(const OpCall& c) {
   return {12 * n / 4, 7 * n};  // reads p, g, m, v; writes p, m, v
 }
 
+Cost sgd_cost(const OpCall& c) {
+  double n = 0;
+  for (int64_t i = 0; i < c.attr(0).i(); ++i)
+    n += static_cast<double>(c.in(static_cast<int>(i)).nbytes());
+  const bool buffers = c.attr(2).i() > 0;
+  return {(buffers ? 4 : 2) * n / 4, (buffers ? 5 : 3) * n};  // p, g, b read; p, b written
+}
+
 // global_norm -------------------------------------------------------------------------------------
+
+Cost global_norm_cost(const OpCall& c) {
+  Cost cost;
+  for (const Tensor& t : c.inputs) {
+    cost.flops += 2 * static_cast<double>(t.numel());
+    cost.bytes += static_cast<double>(t.nbytes());
+  }
+  return cost;
+}
 
 void global_norm_infer(const OpCall& c, OutputSpecs& specs) {
   for (const Tensor& t : c.inputs)
@@ -204,6 +221,7 @@ const OpDef sgd_step_ = {
         "momentum_buffers may be empty.",
     .infer = sgd_infer,
     .kernel = sgd_kernel,
+    .cost = sgd_cost,
     .flags = kMutates | kNoMethod | kHalfNative};
 const OpDef adam_step_ = {
     .name = "adam_step_",
@@ -223,6 +241,7 @@ const OpDef global_norm = {.name = "global_norm",
                            .doc = "The 2-norm over all elements of all tensors, summed in double.",
                            .infer = global_norm_infer,
                            .kernel = global_norm_kernel,
+                           .cost = global_norm_cost,
                            .flags = kNoMethod};
 
 }  // namespace def

@@ -187,6 +187,7 @@ const OpDef randperm = {.name = "randperm",
                         .signature = "randperm(int n) -> Tensor",
                         .doc = "The integers 0 to n - 1 in random order (int64).",
                         .composite = annx::randperm,
+                        .cost = move_cost,
                         .flags = kNoMethod};
 const OpDef bernoulli = {.name = "bernoulli",
                          .signature = "bernoulli(Tensor input) -> Tensor",

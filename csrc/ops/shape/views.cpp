@@ -376,6 +376,7 @@ const OpDef slice_backward = {.name = "slice_backward",
                               .infer = slice_backward_infer,
                               .kernel = slice_backward_kernel,
                               .backward = slice_backward_rule,
+                              .cost = move_cost,
                               .flags = kInternal | kHalfNative};
 const OpDef select = {.name = "select",
                       .signature = "select(Tensor input, int dim, int index) -> Tensor",
