@@ -44,7 +44,7 @@ bool view_strides(const Tensor& x, const Dims& shape, Dims& strides) {
     // A chunk of input dimensions that lie behind one another in memory.
     const int64_t base = x.stride(d);
     int64_t chunk = x.size(d);
-    while (d > 0 && (x.size(d - 1) == 1 || x.stride(d - 1) == x.stride(d) * x.size(d))) {
+    while (d > 0 && (x.size(d - 1) == 1 || x.stride(d - 1) == base * chunk)) {
       --d;
       chunk *= x.size(d);
     }
