@@ -70,6 +70,22 @@ ANNX_INLINE V exp(V x) {
   return exp_in_range(min(high, max(low, x)));
 }
 
+// e^x for x at most about 88 (float64: 709), with 0 in place of subnormal results: nothing in it is
+// ever subnormal, which some machines are slow with. Elsewhere the same bits as exp.
+template <class V>
+ANNX_INLINE V exp_or_zero(V x) {
+  using Format = FloatFormat<V>;
+  constexpr int shift = Format::mantissa_bits;
+  const V low = splat<V>(Format::is_float ? -87 : -708);
+  const V bounded = max(low, x);
+  const V magic = splat<V>(Format::round_magic);
+  const V shifted = fma(bounded, splat<V>(Format::log2_e), magic);
+  const V n = shifted - magic;
+  const V r = fnma(n, splat<V>(Format::ln2_lo), fnma(n, splat<V>(Format::ln2_hi), bounded));
+  const V power = as_float(shl<shift>(as_int(shifted)) + as_int(splat<V>(1)));
+  return select(lt(x, low), zero<V>(), exp_of_rest(r) * power);
+}
+
 // e^x - 1 = 2 ((2^n/2 - 1/2) + 2^n/2 (e^r - 1)): the first difference is exact where it matters,
 // and halves keep 2^n finite. What rounding loses in r and in the first sum is kept. Max error in
 // ULP: float32 @EXPM132@, float64 @EXPM164@.

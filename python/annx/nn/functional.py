@@ -27,6 +27,9 @@ from annx.nn._functional_activation import softsign as softsign
 from annx.nn._functional_activation import tanh as tanh
 from annx.nn._functional_activation import tanhshrink as tanhshrink
 from annx.nn._functional_activation import threshold as threshold
+from annx.nn._functional_attention import (
+    scaled_dot_product_attention as scaled_dot_product_attention,
+)
 from annx.nn._functional_layer import alpha_dropout as alpha_dropout
 from annx.nn._functional_layer import batch_norm as batch_norm
 from annx.nn._functional_layer import bilinear as bilinear
