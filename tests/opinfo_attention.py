@@ -20,7 +20,7 @@ def reference(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """The weights in full, as the formula says; of dropout only its ends, where nothing is drawn."""
+    """The weights in full, as the formula says; dropout only where it is 0 or 1."""
     if enable_gqa:
         key = key.repeat(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat(query.shape[-3] // value.shape[-3], -3)
