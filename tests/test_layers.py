@@ -29,8 +29,17 @@ CSRC_LAYERS = (
 # What a function imports when it is called is free to point up: fit finds losses by name.
 PYTHON_LAYERS = (
     ("_core",),
-    ("_creation", "_functions", "_info", "_safetensors", "_tensor", "autograd", "pytree"),
-    ("_transforms", "debug", "io"),
+    (
+        "_capture",
+        "_creation",
+        "_functions",
+        "_info",
+        "_safetensors",
+        "_tensor",
+        "autograd",
+        "pytree",
+    ),
+    ("_jit", "_transforms", "debug", "io"),
     ("data", "datasets", "metrics", "utils"),
     ("train", "callbacks"),
     ("nn", "optim"),

@@ -238,6 +238,14 @@ Tensor run_hooks(const HookList* list, Tensor grad) {
 
 void install() { set_tape_hook(record); }
 
+namespace {
+thread_local GradObserver t_grad_observer = nullptr;
+}
+void set_grad_observer(GradObserver observer) { t_grad_observer = observer; }
+void note_grad_use(const Tensor& leaf, bool replaced) {
+  if (t_grad_observer) t_grad_observer(leaf, replaced);
+}
+
 // One walk over the graph, from the last op to the first.
 struct Walk {
   struct Later {
@@ -338,6 +346,7 @@ void backward(const TensorList& outputs, TensorList grad_outputs, bool retain_gr
   GradModeGuard mode(create_graph);
   for (auto& [leaf, total] : walk.leaves) {
     Meta& m = *meta_of(leaf);
+    note_grad_use(leaf);
     add_into(m.grad, ops::contiguous(total));
   }
 }

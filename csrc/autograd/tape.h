@@ -65,6 +65,12 @@ struct Meta : GradMeta {
 // Starts listening to ops. Called once at start-up.
 void install();
 
+// Called on this thread ahead of every look at a leaf's grad, or when it is replaced unseen: the
+// recorder of a captured step.
+using GradObserver = void (*)(const Tensor& leaf, bool replaced);
+void set_grad_observer(GradObserver observer);
+void note_grad_use(const Tensor& leaf, bool replaced = false);
+
 Meta* meta_of(const Tensor& t);  // null when t has none
 Meta& ensure_meta(const Tensor& t);
 inline bool is_leaf(const Tensor& t) { return !meta_of(t) || !meta_of(t)->grad_fn; }

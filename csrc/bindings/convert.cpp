@@ -209,6 +209,7 @@ Tensor to_tensor(PyObject* o, const char* op, const char* argument) {
 PyObject* item(const Tensor& t) {
   ANNX_CHECK(t.numel() == 1, value, "item", "expected a tensor of one element but got shape ",
              t.shape());
+  check_readable(t, "item");
   if (is_floating(t.dtype())) return PyFloat_FromDouble(load_scalar_f64(t.raw(), t.dtype()));
   const int64_t v = load_scalar_i64(t.raw(), t.dtype());
   if (t.dtype() == DType::b8) return PyBool_FromLong(v != 0);

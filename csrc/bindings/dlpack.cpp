@@ -99,6 +99,7 @@ py::object make_capsule(const Tensor& t, const char* label) {
 
 py::object to_dlpack(py::handle self, bool versioned, bool copy) {
   Tensor t = tensor_of(self.ptr());
+  check_readable(t, "dlpack");
   ANNX_CHECK(!t.requires_grad(), runtime, "dlpack",
              "expected a tensor that does not require grad: use detach() first");
   if (copy) {

@@ -18,4 +18,5 @@ PYBIND11_MODULE(_core, m) {
   init_op_functions(m);
   init_autograd(m);
   init_dlpack(m);
+  init_program(m);
 }

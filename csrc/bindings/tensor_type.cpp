@@ -1,5 +1,4 @@
 // annx.Tensor: slots, attributes and methods that are not registered ops.
-#include <cstring>
 
 #include "bindings/py.h"
 
@@ -133,7 +132,11 @@ int slot_bool(PyObject* self) {
                  static_cast<long long>(t.numel()));
     return -1;
   }
-  return load_scalar_f64(t.raw(), t.dtype()) != 0.0;
+  PyObject* ok = guarded([&]() -> PyObject* {
+    check_readable(t, "bool");
+    return Py_None;
+  });
+  return ok ? load_scalar_f64(t.raw(), t.dtype()) != 0.0 : -1;
 }
 
 PyObject* slot_float(PyObject* self) {
@@ -154,7 +157,10 @@ PyObject* slot_index(PyObject* self) {
     PyErr_SetString(PyExc_TypeError, "[index] expected an integer tensor of one element");
     return nullptr;
   }
-  return PyLong_FromLongLong(load_scalar_i64(t.raw(), t.dtype()));
+  return guarded([&] {
+    check_readable(t, "index");
+    return PyLong_FromLongLong(load_scalar_i64(t.raw(), t.dtype()));
+  });
 }
 
 // containers --------------------------------------------------------------------------------------
@@ -191,6 +197,11 @@ struct BufferShape {
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   static const char* formats[kDTypeCount] = {"f", "d", "e", nullptr, "q", "i", "B", "?"};
   const Tensor& t = self_of(self);
+  if (!guarded([&]() -> PyObject* {
+        check_readable(t, "numpy");
+        return Py_None;
+      }))
+    return -1;
   const char* problem = nullptr;
   if (t.requires_grad()) problem = "the tensor requires grad: use detach() first";
   if (!formats[static_cast<int>(t.dtype())]) problem = "bfloat16 has no buffer format";
@@ -253,13 +264,18 @@ PyObject* get_is_leaf(PyObject* self, void*) {
 }
 PyObject* get_grad(PyObject* self, void*) {
   const auto* m = autograd::meta_of(self_of(self));
-  return guarded([&] { return wrap(m ? m->grad : Tensor()); });
+  if (!m) Py_RETURN_NONE;
+  autograd::note_grad_use(self_of(self));
+  return guarded([&] { return wrap(m->grad); });
 }
 int set_grad(PyObject* self, PyObject* value, void*) {
   return guarded([&]() -> PyObject* {
     const Tensor& t = self_of(self);
     if (!value || value == Py_None) {
-      if (auto* m = autograd::meta_of(t)) m->grad = Tensor();
+      if (auto* m = autograd::meta_of(t)) {
+        autograd::note_grad_use(t, true);
+        m->grad = Tensor();
+      }
       return Py_None;
     }
     ANNX_CHECK(is_tensor(value), type, "grad", "expected a Tensor or None but got ",
@@ -267,7 +283,9 @@ int set_grad(PyObject* self, PyObject* value, void*) {
     const Tensor& g = tensor_of(value);
     ANNX_CHECK(g.shape() == t.shape() && g.dtype() == t.dtype(), value, "grad", "expected shape ",
                t.shape(), " and dtype ", t.dtype(), " but got ", g.shape(), " and ", g.dtype());
-    autograd::ensure_meta(t).grad = g;
+    autograd::ensure_meta(t);
+    autograd::note_grad_use(t, true);
+    autograd::meta_of(t)->grad = g;
     return Py_None;
   })
              ? 0
@@ -314,6 +332,7 @@ int set_data(PyObject* self, PyObject* value, void*) {
     target.numel = source.numel;
     target.dtype = source.dtype;
     target.contiguous = source.contiguous;
+    bump_structure();
     return Py_None;
   })
              ? 0
@@ -371,25 +390,7 @@ PyObject* m_requires_grad_(PyObject* self, PyObject* const* args, Py_ssize_t n) 
 // Writes source, broadcast and cast, into the storage of self. Not recorded on the tape.
 PyObject* m_copy_(PyObject* self, PyObject* source) {
   return guarded([&]() -> PyObject* {
-    GradModeGuard no_grad(false);
-    const Tensor& t = self_of(self);
-    Tensor s = ops::cast(to_tensor(source, "copy_", "source"), t.dtype());
-    s = ops::contiguous(ops::expand(s, t.shape()));
-    if (t.is_contiguous()) {
-      std::memmove(t.raw(), s.raw(), t.nbytes());
-    } else {
-      const size_t size = itemsize(t.dtype());
-      for (int64_t i = 0; i < t.numel(); ++i) {
-        int64_t rest = i, at = 0;
-        for (int d = t.dim() - 1; d >= 0; --d) {
-          at += (rest % t.size(d)) * t.stride(d);
-          rest /= t.size(d);
-        }
-        std::memcpy(static_cast<char*>(t.raw()) + static_cast<size_t>(at) * size,
-                    static_cast<const char*>(s.raw()) + static_cast<size_t>(i) * size, size);
-      }
-    }
-    t.storage()->bump_version();
+    ops::copy_into(self_of(self), to_tensor(source, "copy_", "source"));
     return Py_NewRef(self);
   });
 }

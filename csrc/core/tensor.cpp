@@ -1,10 +1,26 @@
 #include "core/tensor.h"
 
+#include <atomic>
 #include <cstring>
 
 #include "core/allocator.h"
 
 namespace annx {
+
+namespace {
+
+// Each thread takes a range of ids at a time.
+uint64_t next_storage_id() {
+  constexpr uint64_t kRange = 1 << 16;
+  static std::atomic<uint64_t> ranges{0};
+  thread_local uint64_t next = 0;
+  if (next % kRange == 0) next = ranges.fetch_add(kRange, std::memory_order_relaxed) + 1;
+  return next++;
+}
+
+}  // namespace
+
+Storage::Storage() : id_(next_storage_id()) {}
 
 void* Storage::operator new(size_t size) { return annx::allocate(size); }
 void Storage::operator delete(void* p, size_t size) { annx::deallocate(p, size); }
@@ -30,7 +46,10 @@ Ref<Storage> Storage::wrap(void* data, size_t bytes, Device device, std::functio
   return s;
 }
 
+void (*Storage::on_death)(uint64_t id) = nullptr;
+
 Storage::~Storage() {
+  if (watched_ && on_death) on_death(id_);
   if (release_)
     release_();
   else if (data_)

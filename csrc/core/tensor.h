@@ -25,16 +25,23 @@ class Storage : public RefCounted {
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
   uint32_t version() const { return version_; }
+  // Never given to another storage, unlike an address.
+  uint64_t id() const { return id_; }
   void bump_version() { ++version_; }
+  // Has on_death called with its id when the last tensor lets go.
+  void watch() { watched_ = true; }
+  static void (*on_death)(uint64_t id);
 
   static void* operator new(size_t size);
   static void operator delete(void* p, size_t size);
 
  private:
-  Storage() = default;
+  Storage();
+  uint64_t id_;
   void* data_ = nullptr;
   size_t bytes_ = 0;
   Device device_;
+  bool watched_ = false;
   uint32_t version_ = 0;  // counts writes after creation, so that the tape notices them
   std::function<void()> release_;
 };

@@ -9,6 +9,7 @@ namespace {
 thread_local bool t_grad_enabled = true;
 thread_local Cost* t_cost = nullptr;  // where the innermost CostScope adds up
 TapeHook g_tape_hook = nullptr;
+thread_local CallObserver* t_observer = nullptr;
 
 // A Python number in the dtype of its partners, without a cast op on the tape. From here on it
 // counts as a tensor: rules that save it compute with it in that dtype.
@@ -45,7 +46,10 @@ DType common_dtype(const TensorList& inputs, int first) {
 }
 
 Tensor to_dtype(const Tensor& t, DType dtype) {
-  if (t.impl()->wrapped_number) return number_as(t, dtype);
+  if (t.impl()->wrapped_number) {
+    if (!t_observer || !t_observer->varies(t)) return number_as(t, dtype);
+    return call(def::cast, {t.detach()}, {Attr(dtype)});
+  }
   return t.dtype() == dtype ? t : ops::cast(t, dtype);
 }
 
@@ -102,6 +106,17 @@ void run_counted(OpCall& c) {
   t_cost->bytes += cost.bytes;
 }
 
+// The kernel, with the recorder of a captured step looking on.
+void run_observed(OpCall& c) {
+  CallObserver* const observer = t_observer;
+  observer->before(c);
+  if (c.op->kernel) {
+    ObserverPause pause;
+    c.op->kernel(c);
+  }
+  observer->after(c);
+}
+
 bool any_requires_grad(const TensorList& inputs) {
   for (const Tensor& t : inputs)
     if (t.defined() && t.requires_grad()) return true;
@@ -113,6 +128,8 @@ bool any_requires_grad(const TensorList& inputs) {
 bool grad_enabled() { return t_grad_enabled; }
 void set_grad_enabled(bool enabled) { t_grad_enabled = enabled; }
 void set_tape_hook(TapeHook hook) { g_tape_hook = hook; }
+CallObserver* call_observer() { return t_observer; }
+void set_call_observer(CallObserver* observer) { t_observer = observer; }
 
 CostScope::CostScope() : outer_(t_cost) { t_cost = &total_; }
 CostScope::~CostScope() { t_cost = outer_; }
@@ -120,6 +137,7 @@ CostScope::~CostScope() { t_cost = outer_; }
 void run(OpCall& c) {
   const OpDef& op = *c.op;
   if (__builtin_expect(t_cost != nullptr, 0) && (op.cost || !op.composite)) return run_counted(c);
+  if (t_observer && (op.flags & kNoCapture)) t_observer->depends_on_values(op.name);
   const DType half = promote_inputs(c);
   if (op.composite) {
     c.outputs = op.composite(c);
@@ -136,7 +154,10 @@ void run(OpCall& c) {
       else
         c.outputs.push_back(Tensor::empty(s.shape, s.dtype));
     }
-    if (op.kernel) op.kernel(c);
+    if (t_observer)
+      run_observed(c);
+    else if (op.kernel)
+      op.kernel(c);
     if (op.backward && t_grad_enabled && any_requires_grad(c.inputs)) g_tape_hook(c);
   }
   if (half != DType::f32)

@@ -45,4 +45,32 @@ class CostScope {
 using TapeHook = void (*)(OpCall&);
 void set_tape_hook(TapeHook hook);
 
+// Sees every kernel that this thread starts, but not what kernels do inside: the recorder of a
+// captured step.
+class CallObserver {
+ public:
+  virtual ~CallObserver() = default;
+  // Ahead of the kernel, when outputs have their memory.
+  virtual void before(const OpCall& c) = 0;
+  virtual void after(const OpCall& c) = 0;
+  // A counter of the default random stream was drawn.
+  virtual void drew(uint64_t seed, uint64_t counter) = 0;
+  // Whether a Python number stands for one that differs from call to call.
+  virtual bool varies(const Tensor& number) const = 0;
+  // Something outside of kernels looks at values: the result cannot be made anew from a record.
+  virtual void depends_on_values(const char* op) = 0;
+};
+CallObserver* call_observer();
+void set_call_observer(CallObserver* observer);
+
+class ObserverPause {
+ public:
+  ObserverPause() : saved_(call_observer()) { set_call_observer(nullptr); }
+  ~ObserverPause() { set_call_observer(saved_); }
+  ObserverPause(const ObserverPause&) = delete;
+
+ private:
+  CallObserver* saved_;
+};
+
 }  // namespace annx

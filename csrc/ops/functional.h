@@ -66,6 +66,9 @@ inline Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t stop, i
   return call(def::slice, {x}, {Attr(dim), Attr(start), Attr(stop), Attr(step)});
 }
 
+// Writes source, broadcast and cast, into the memory of destination, off the tape.
+void copy_into(const Tensor& destination, const Tensor& source);
+
 // Creation.
 Tensor full(const Dims& shape, double value, DType dtype);
 inline Tensor zeros(const Dims& shape, DType dtype) { return full(shape, 0, dtype); }

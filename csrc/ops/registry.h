@@ -120,6 +120,7 @@ enum OpFlags : uint32_t {
   kNoCapture = 1u << 7,   // output shape depends on values
   kElementwise = 1u << 8,
   kPromoteTail = 1u << 9,  // as kPromote, leaving the first input alone (where's condition)
+  kKeyed = 1u << 10,       // attribute 0 is a key of the random stream
 };
 
 struct OpDef {

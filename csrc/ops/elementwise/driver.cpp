@@ -12,6 +12,8 @@ namespace {
 constexpr int64_t kTile = 1024;      // elements of a gathered tile: all operands stay in L1
 constexpr int64_t kDirectRun = 256;  // inner runs this long are worth a kernel call of their own
 
+thread_local ElementwisePlan* t_plan = nullptr;
+
 struct Operand {
   const char* data;
   size_t size;
@@ -97,6 +99,19 @@ void gather_strided(void* dst, const void* src, size_t size, const Dims& shape, 
   }
 }
 
+ElementwisePlan elementwise_plan(const OpCall& c) {
+  ElementwisePlan plan;
+  t_plan = &plan;
+  try {
+    c.op->kernel(c);
+  } catch (...) {
+    t_plan = nullptr;
+    throw;
+  }
+  t_plan = nullptr;
+  return plan;
+}
+
 Dims broadcast_strides(const Tensor& t, const Dims& shape) {
   Dims out(shape.size(), 0);
   const int lead = shape.size() - t.dim();
@@ -106,6 +121,12 @@ Dims broadcast_strides(const Tensor& t, const Dims& shape) {
 
 void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Tensor& out,
                      const double* params, double work) {
+  if (t_plan) {
+    t_plan->fn = fn;
+    t_plan->work = work;
+    if (params) std::copy_n(params, 4, t_plan->params);
+    return;
+  }
   const int64_t n = out.numel();
   if (n == 0) return;
   const size_t out_size = itemsize(out.dtype());

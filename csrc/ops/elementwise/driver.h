@@ -13,6 +13,16 @@ inline constexpr int kMaxElementwiseInputs = 4;
 void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Tensor& out,
                      const double* params = nullptr, double work = 0.5);
 
+// What an elementwise op runs, told instead of done.
+struct ElementwisePlan {
+  ElementwiseFn fn = nullptr;
+  double params[4] = {};
+  double work = 0;
+};
+// Asks the kernel of c, whose tensors need no memory; fn stays null if the op does not come through
+// run_elementwise.
+ElementwisePlan elementwise_plan(const OpCall& c);
+
 // Copies the elements begin..begin+count (row-major order of shape) of a strided operand to dst.
 void gather_strided(void* dst, const void* src, size_t size, const Dims& shape, const Dims& strides,
                     int64_t begin, int64_t count);

@@ -338,6 +338,27 @@ void scatter_add_rule(BackwardCall& b) {
 
 // one_hot, nonzero, masked_select -----------------------------------------------------------------
 
+// Positions to rows with a 1 each.
+void one_hot_infer(const OpCall& c, OutputSpecs& specs) {
+  Dims shape = c.in(0).shape();
+  shape.push_back(c.attr(0).i());
+  specs.push_back({shape, DType::i64});
+}
+void one_hot_kernel(const OpCall& c) {
+  zero(c.out());
+  const int64_t* at = c.in(0).data<int64_t>();
+  const int64_t classes = c.attr(0).i();
+  for (int64_t k = 0; k < c.in(0).numel(); ++k)
+    c.out().data<int64_t>()[k * classes + checked_position(at[k], classes, "one_hot")] = 1;
+}
+const OpDef one_hot_def = {.name = "one_hot_rows",
+                           .signature = "",
+                           .doc = "",
+                           .infer = one_hot_infer,
+                           .kernel = one_hot_kernel,
+                           .cost = move_cost,
+                           .flags = kInternal};
+
 TensorList one_hot(const OpCall& c) {
   const Tensor i = as_positions(c.in(0), "one_hot");
   int64_t classes = c.attr(0).i();
@@ -347,18 +368,15 @@ TensorList one_hot(const OpCall& c) {
                i.data<int64_t>()[k]);
     largest = std::max(largest, i.data<int64_t>()[k]);
   }
-  if (classes < 0) classes = largest + 1;
+  if (classes < 0) {
+    if (CallObserver* observer = call_observer()) observer->depends_on_values("one_hot");
+    classes = largest + 1;
+  }
   ANNX_CHECK(classes > 0 || i.numel() == 0, value, "one_hot", "expected num_classes > 0 but got ",
              classes);
   ANNX_CHECK(largest < classes, index, "one_hot", "expected classes below ", classes, " but got ",
              largest);
-  Dims shape = i.shape();
-  shape.push_back(classes);
-  Tensor out = Tensor::empty(shape, DType::i64);
-  zero(out);
-  for (int64_t k = 0; k < i.numel(); ++k)
-    out.data<int64_t>()[k * classes + i.data<int64_t>()[k]] = 1;
-  return {out};
+  return {call(one_hot_def, {i}, {Attr(classes)})};
 }
 
 TensorList nonzero(const OpCall& c) {
@@ -501,7 +519,7 @@ const OpDef one_hot = {.name = "one_hot",
                            "largest class plus one.",
                        .composite = annx::one_hot,
                        .cost = move_cost,
-                       .flags = kNoMethod | kNoCapture};
+                       .flags = kNoMethod};
 const OpDef nonzero = {.name = "nonzero",
                        .signature = "nonzero(Tensor input) -> Tensor",
                        .doc = "Positions of the elements that are not zero: int64 (count, ndim).",

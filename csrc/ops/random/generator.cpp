@@ -3,6 +3,8 @@
 #include <mutex>
 #include <random>
 
+#include "ops/call.h"
+
 namespace annx {
 
 namespace {
@@ -28,9 +30,15 @@ void set_random_state(RandomState s) {
 }
 
 RandomState next_random_state() {
+  const RandomState s = take_random_states(1);
+  if (CallObserver* observer = call_observer()) observer->drew(s.seed, s.counter);
+  return s;
+}
+
+RandomState take_random_states(uint64_t count) {
   std::lock_guard<std::mutex> lock(g_mutex);
-  RandomState s = state();
-  ++state().counter;
+  const RandomState s = state();
+  state().counter += count;
   return s;
 }
 

@@ -16,6 +16,8 @@ RandomState random_state();
 void set_random_state(RandomState state);
 // The state for one random op; the next op gets the next counter.
 RandomState next_random_state();
+// The states of count random ops in a row: the first one's.
+RandomState take_random_states(uint64_t count);
 
 // A state as attributes of an op: its result is a function of these and the element's position.
 inline Attr random_key(RandomState s) {

@@ -49,13 +49,13 @@ const OpDef uniform_def = {.name = "random_uniform",
                            .doc = "",
                            .infer = random_infer,
                            .kernel = uniform_kernel,
-                           .flags = kInternal};
+                           .flags = kInternal | kKeyed};
 const OpDef normal_def = {.name = "random_normal",
                           .signature = "",
                           .doc = "",
                           .infer = random_infer,
                           .kernel = normal_kernel,
-                          .flags = kInternal};
+                          .flags = kInternal | kKeyed};
 
 // Half types are drawn in float32 and rounded; the result has the dtype asked for.
 Tensor draw(const OpDef& op, const Attr& size, const Attr& dtype_attr, const char* name) {
@@ -151,7 +151,7 @@ const OpDef dropout_def = {.name = "dropout_by_key",
                            .infer = dropout_infer,
                            .kernel = dropout_kernel,
                            .backward = dropout_rule,
-                           .flags = kInternal};
+                           .flags = kInternal | kKeyed};
 
 TensorList dropout(const OpCall& c) {
   const double p = c.attr(0).f();

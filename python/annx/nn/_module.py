@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from annx import _core, _creation
+from annx import _capture, _core, _creation
 from annx._core import Tensor
 from annx.nn._blame import blame
 from annx.nn._hooks import Hookable, call_with_hooks
@@ -48,8 +48,16 @@ class Module(Hookable, Trainable):
         state["_parameter_names"] = {}
         state["_buffer_names"] = {}
         state["_module_names"] = {}
+        state["_edits"] = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _capture.active:
+            recording = _capture.current()
+            if recording is not None:
+                return recording.call(self, self._run, args, kwargs)
+        return self._run(*args, **kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
         try:
             hooks = self._hooks
             if hooks is not None:
@@ -72,11 +80,22 @@ class Module(Hookable, Trainable):
             if value is not None:
                 self._check_plain(name, value)
             object.__setattr__(self, name, value)
+            if name == "training":
+                _capture.bump()
+            else:
+                self._edited()
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         for registry in ("_parameter_names", "_buffer_names", "_module_names"):
             self.__dict__[registry].pop(name, None)
+        self._edited()
+
+    def _edited(self) -> None:
+        """Tells captured calls that this module is no longer what they recorded."""
+        state = self.__dict__
+        state["_edits"] = state.get("_edits", 0) + 1
+        _capture.bump()
 
     def _check_plain(self, name: str, value: Any) -> None:
         state = self.__dict__
@@ -110,6 +129,7 @@ class Module(Hookable, Trainable):
                 state[other].pop(name, None)
         state[registry][name] = mark
         state[name] = value
+        self._edited()
 
     def _check_free(self, registry: str, name: str) -> None:
         names = self.__dict__.get(registry, {})
@@ -332,7 +352,9 @@ class Module(Hookable, Trainable):
         """Sets training mode (dropout drops, batch norm takes batch statistics) for all modules."""
         if not isinstance(mode, bool):
             raise ValueError(f"[train] expected a bool but got {type(mode).__name__}")
-        object.__setattr__(self, "training", mode)
+        if self.training is not mode:
+            object.__setattr__(self, "training", mode)
+            _capture.bump()
         for module in self.children():
             module.train(mode)
         return self

@@ -47,7 +47,8 @@ class Adam(FusedOptimizer):
         ValueError: an argument is out of range.
     """
 
-    _HYPER_LENGTH = 10
+    # The last ones are what _amsgrad_step needs besides.
+    _HYPER_LENGTH = 16
     _STATE_KEYS = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     _COUNTS_STEPS = True
 
@@ -101,17 +102,24 @@ class Adam(FusedOptimizer):
 
     def _hyper_values(self, group: Mapping[str, Any], bucket: Bucket) -> list[float]:
         beta1, beta2 = group["betas"]
+        lr, decay, step = group["lr"], group["weight_decay"], bucket.count + 1
         return [
-            group["lr"],
+            lr,
             beta1,
             beta2,
             group["eps"],
-            group["weight_decay"],
+            decay,
             group["decoupled_weight_decay"],
             group["maximize"],
-            bucket.count + 1,
+            step,
             1.0,
             0.0,
+            1.0 - beta1,
+            1.0 - beta2,
+            1.0 - lr * decay if group["decoupled_weight_decay"] else 1.0,
+            0.0 if group["decoupled_weight_decay"] else decay,
+            (1.0 - beta2**step) ** 0.5,
+            lr / (1.0 - beta1**step),
         ]
 
     def _apply(self, group: Mapping[str, Any], bucket: Bucket, grads: list[Tensor]) -> None:
@@ -161,13 +169,9 @@ class AdamW(Adam):
 
 
 def _amsgrad_step(group: Mapping[str, Any], bucket: Bucket, grads: list[Tensor]) -> None:
-    """The step with the largest second moment so far, from ops."""
+    """The step with the largest second moment so far, from ops that read the hyperparameters."""
     import annx
 
-    step = bucket.count + 1
-    lr, eps, decay = group["lr"], group["eps"], group["weight_decay"]
-    beta1, beta2 = group["betas"]
-    correction1, correction2 = 1.0 - beta1**step, 1.0 - beta2**step
     slots = bucket.slots
     rows = zip(
         bucket.params,
@@ -178,15 +182,15 @@ def _amsgrad_step(group: Mapping[str, Any], bucket: Bucket, grads: list[Tensor])
         strict=True,
     )
     with annx.no_grad():
+        hyper = bucket.hyper.to(bucket.params[0].dtype)
+        beta2, eps = hyper[2], hyper[3]
+        rate1, rate2, kept, decay, root2, size = [hyper[k] for k in range(10, 16)]
         for param, grad, exp_avg, exp_avg_sq, largest in rows:
-            theta = param.detach()
+            theta = param.detach() * kept
             g = -grad if group["maximize"] else grad
-            if decay and group["decoupled_weight_decay"]:
-                theta = theta * (1.0 - lr * decay)
-            elif decay:
-                g = g + theta * decay
-            exp_avg.copy_(exp_avg + (g - exp_avg) * (1.0 - beta1))
-            exp_avg_sq.copy_(exp_avg_sq * beta2 + g * g * (1.0 - beta2))
+            g = g + param.detach() * decay
+            exp_avg.copy_(exp_avg + (g - exp_avg) * rate1)
+            exp_avg_sq.copy_(exp_avg_sq * beta2 + g * g * rate2)
             largest.copy_(annx.maximum(largest, exp_avg_sq))
-            denominator = annx.sqrt(largest) / correction2**0.5 + eps
-            param.copy_(theta - exp_avg / denominator * (lr / correction1))
+            denominator = annx.sqrt(largest) / root2 + eps
+            param.copy_(theta - exp_avg / denominator * size)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from annx import _core, _creation
+from annx import _capture, _core, _creation
 from annx.autograd import enable_grad
 from annx.optim._optimizer import Optimizer
 
@@ -68,6 +68,8 @@ class FusedOptimizer(Optimizer):
     def _reset(self) -> None:
         super()._reset()
         self._plans: dict[int, _Plan] = {}
+        # Captured steps know by it whether their buckets are still in use.
+        self._plan_version = getattr(self, "_plan_version", 0) + 1
         self._hypers: dict[tuple[int, ...], Tensor] = {}
 
     def _mode(self, group: Mapping[str, Any]) -> object:
@@ -104,6 +106,7 @@ class FusedOptimizer(Optimizer):
             with enable_grad():
                 loss = closure()
         self._stepped = True
+        _capture.repeat(self._advance, self)
         for index, group in enumerate(self.param_groups):
             for bucket, grads in self._work(index, group):
                 _write_hyper(bucket.hyper, self._hyper_values(group, bucket))
@@ -155,14 +158,18 @@ class FusedOptimizer(Optimizer):
                 plan.idle.append(param)
                 continue
             first = self._first(param, group)
-            count = self._ensure_state(param, names)
+            with _capture.paused():
+                count = self._ensure_state(param, names)
             key = (str(param.dtype), str(param.device), count, first)
             members.setdefault(key, []).append(param)
         for (_, _, count, first), params in members.items():
-            bucket = Bucket(params, self._hyper_of(params), count, first)
+            with _capture.paused():
+                hyper = self._hyper_of(params)
+            bucket = Bucket(params, hyper, count, first)
             bucket.slots = {name: [self._state[p][name] for p in params] for name in names}
             plan.buckets.append(bucket)
         self._plans[index] = plan
+        self._plan_version += 1
         return plan
 
     def _hyper_of(self, params: list[Tensor]) -> Tensor:
@@ -195,6 +202,7 @@ class FusedOptimizer(Optimizer):
 
     def _drop_plan(self, index: int) -> None:
         plan = self._plans.pop(index, None)
+        self._plan_version += 1
         if plan is None or not self._COUNTS_STEPS:
             return
         for bucket in plan.buckets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from annx import _capture
 from annx.optim._optimizer import Optimizer
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class LRScheduler:
 
     def step(self) -> None:
         """Goes to the next epoch and sets the rates; call it after ``optimizer.step()``."""
+        _capture.repeat(self.step)
         if self._step_count == 1 and not self.optimizer._stepped:
             warnings.warn(
                 f"[{type(self).__name__}.step] expected optimizer.step() before it but got none: "

@@ -1,0 +1,211 @@
+// Captured steps for Python: recording, and programs that can be run again.
+#include "bindings/py.h"
+#include "program/explain.h"
+#include "program/record.h"
+#include "program/replay.h"
+
+namespace annx::python {
+
+namespace {
+
+using program::Recorder;
+using program::Runner;
+
+thread_local std::unique_ptr<Recorder> t_recorder;
+
+// Counts changes of modules that captured calls have to notice. Guarded by the GIL.
+uint64_t g_structure_epoch = 0;
+
+TensorList tensors_of(const py::handle& sequence) {
+  TensorList out;
+  py::object fast = py::reinterpret_steal<py::object>(PySequence_Fast(sequence.ptr(), "tensors"));
+  if (!fast) throw py::error_already_set();
+  const Py_ssize_t n = PySequence_Fast_GET_SIZE(fast.ptr());
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* o = PySequence_Fast_GET_ITEM(fast.ptr(), i);
+    ANNX_CHECK(is_tensor(o), type, "jit", "expected Tensors but got ", Py_TYPE(o)->tp_name);
+    out.push_back(tensor_of(o));
+  }
+  return out;
+}
+
+Recorder& recorder() {
+  ANNX_CHECK(t_recorder, runtime, "jit", "expected a capture at work on this thread");
+  return *t_recorder;
+}
+
+// What tells calls apart besides structure: appended to a key.
+void append_spec(const Tensor& t, std::string& key) {
+  const auto put = [&](int64_t v) { key.append(reinterpret_cast<const char*>(&v), sizeof v); };
+  put(static_cast<int64_t>(t.dtype()) | (t.requires_grad() ? 256 : 0) |
+      (static_cast<int64_t>(t.device().kind) << 16) |
+      (static_cast<int64_t>(t.device().index) << 24));
+  put(t.dim());
+  for (int64_t d : t.shape()) put(d);
+  if (!t.is_contiguous())
+    for (int64_t s : t.strides()) put(~s);
+}
+
+// The key of a call: shapes, dtypes, devices, layouts, and which arguments are the same memory.
+py::bytes call_key(const py::handle& sequence) {
+  const TensorList tensors = tensors_of(sequence);
+  std::string key;
+  for (int i = 0; i < tensors.size(); ++i) {
+    append_spec(tensors[i], key);
+    for (int j = 0; j < i; ++j)
+      if (tensors[i].storage().get() == tensors[j].storage().get() &&
+          tensors[i].offset() == tensors[j].offset())
+        key.push_back(static_cast<char>(j + 1));
+  }
+  return py::bytes(key);
+}
+
+std::function<void()> host_function(const py::object& fn) {
+  // Programs may be dropped by a thread without the GIL.
+  std::shared_ptr<py::object> held(new py::object(fn), [](py::object* o) {
+    if (Py_IsInitialized()) {
+      py::gil_scoped_acquire gil;
+      delete o;
+    } else {
+      o->release();
+      delete o;
+    }
+  });
+  return [held] {
+    py::gil_scoped_acquire gil;
+    (*held)();
+  };
+}
+
+// Results that required grad do so again, but their graph stayed inside the call.
+void track(TensorList& results, const std::vector<char>& tracked) {
+  bool any = false;
+  for (char t : tracked) any = any || t;
+  if (!any) return;
+  Tensor leaf = Tensor::scalar(0.0f, DType::f32);
+  autograd::set_requires_grad(leaf, true);
+  const GradModeGuard recording(true);
+  for (int i = 0; i < results.size(); ++i) {
+    if (!tracked[static_cast<size_t>(i)]) continue;
+    results[i] =
+        autograd::custom_function("jit", {leaf}, {results[i]}, [](const TensorList&) -> TensorList {
+          fail(
+              ErrorKind::runtime, "jit",
+              "expected backward inside the captured function but it was called on its result: the "
+              "graph is not kept. Move loss.backward() into the function, or use annx.grad in it");
+        })[0];
+  }
+}
+
+py::tuple run_program(Runner& runner, const py::handle& arguments) {
+  const TensorList in = tensors_of(arguments);
+  TensorList out;
+  {
+    py::gil_scoped_release release;
+    out = runner.run(in);
+  }
+  track(out, runner.program().tracked);
+  return py::reinterpret_steal<py::tuple>(wrap_tuple(out));
+}
+
+}  // namespace
+
+void check_readable(const Tensor& t, const char* what) {
+  if (Recorder* active = Recorder::active()) active->check_readable(t, what);
+}
+
+void bump_structure() { ++g_structure_epoch; }
+
+void init_program(py::module_& m) {
+  py::class_<Runner, std::shared_ptr<Runner>>(m, "Program", "A captured call.")
+      .def("run", run_program, "Runs it again for other arguments; returns the results.")
+      .def("fits", [](const Runner& r) { return program::Instance::fits(r.program()); })
+      .def("failed_scope", &Runner::failed_scope)
+      .def("explain", [](const Runner& r) { return program::explain(r.program()); })
+      .def("instructions",
+           [](const Runner& r) {
+             py::list out;
+             for (const program::Line& line : program::lines(r.program()))
+               out.append(py::make_tuple(line.name, line.text, line.flops, line.bytes));
+             return out;
+           })
+      .def("fingerprint", [](const Runner& r) { return program::fingerprint(r.program()); })
+      .def("changes_state", &Runner::changes_state)
+      .def("sizes",
+           [](const Runner& r) {
+             const program::Program& p = r.program();
+             py::dict d;
+             d["recorded"] = p.recorded;
+             d["instructions"] = p.instructions.size();
+             d["arena_bytes"] = p.arena_bytes;
+             d["live_bytes"] = p.live_bytes;
+             return d;
+           })
+      .def("trace", [](Runner& r, const py::handle& arguments) {
+        const TensorList in = tensors_of(arguments);
+        std::vector<std::pair<int64_t, int64_t>> times;
+        {
+          py::gil_scoped_release release;
+          times = r.timed_run(in);
+        }
+        return times;
+      });
+  m.def("call_key", call_key, "What programs are told apart by.");
+  m.def("capture_begin", [](const py::handle& arguments, bool lenient) {
+    ANNX_CHECK(!t_recorder, runtime, "jit", "expected no capture within a capture");
+    t_recorder = std::make_unique<Recorder>(tensors_of(arguments), lenient);
+  });
+  m.def(
+      "capture_end",
+      [](const py::handle& results, bool optimize) -> py::object {
+        std::shared_ptr<program::Program> p;
+        if (!recorder().refusal().empty()) {
+          const std::string why = recorder().refusal();
+          t_recorder.reset();
+          return py::str(why);
+        }
+        try {
+          p = recorder().finish(tensors_of(results));
+        } catch (...) {
+          t_recorder.reset();
+          throw;
+        }
+        t_recorder.reset();
+        if (optimize)
+          program::optimize(*p);
+        else
+          program::plan_arena(*p);
+        return py::cast(std::make_shared<Runner>(std::move(p)));
+      },
+      py::arg("results"), py::arg("optimize") = true);
+  m.def("number_argument", [](double value) {
+    Tensor t = Tensor::scalar(value, DType::f64);
+    t.impl()->wrapped_number = true;
+    return py::reinterpret_steal<py::object>(wrap(t));
+  });
+  m.def("detached_results", [](const py::handle& results) {
+    TensorList out;
+    std::vector<char> tracked;
+    for (const Tensor& t : tensors_of(results)) {
+      out.push_back(t.detach());
+      tracked.push_back(t.requires_grad());
+    }
+    track(out, tracked);
+    return py::reinterpret_steal<py::tuple>(wrap_tuple(out));
+  });
+  m.def("structure_epoch", [] { return g_structure_epoch; });
+  m.def("bump_structure", bump_structure);
+  m.def("storage_id", [](const py::handle& t) { return tensor_of(t.ptr()).storage()->id(); });
+  m.def("capture_abort", [] { t_recorder.reset(); });
+  m.def("capturing", [] { return t_recorder != nullptr; });
+  m.def("capture_host", [](const py::object& fn) { recorder().add_host_call(host_function(fn)); });
+  m.def("capture_scope", [](int scope) { return recorder().set_scope(scope); });
+  m.def("capture_kept",
+        [](const py::handle& results) { return recorder().kept_beyond(tensors_of(results)); });
+  m.def("capture_refuse", [](const std::string& why) { recorder().refuse(why); });
+  m.def("capture_pause",
+        [](bool pause) { set_call_observer(pause || !t_recorder ? nullptr : t_recorder.get()); });
+  m.def("capture_region", [](bool enter) { recorder().set_region(enter); });
+}
+
+}  // namespace annx::python

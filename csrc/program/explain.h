@@ -1,0 +1,23 @@
+// A program as text.
+#pragma once
+
+#include <string>
+
+#include "program/program.h"
+
+namespace annx::program {
+
+// One instruction for people.
+struct Line {
+  std::string name, text;
+  double flops = 0, bytes = 0;
+};
+std::vector<Line> lines(const Program& p);
+
+std::string explain(const Program& p);
+
+// Equal for two recordings that did the same: ops, attributes, shapes and the values of constants,
+// but not random keys.
+std::string fingerprint(const Program& p);
+
+}  // namespace annx::program

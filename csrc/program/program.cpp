@@ -1,0 +1,43 @@
+#include "program/program.h"
+
+#include "program/fused.h"
+
+namespace annx::program {
+
+bool is_dense(const Value& v) {
+  // Each step takes the dimension whose stride is the size of what has been covered.
+  int64_t covered = 1;
+  for (bool found = true; found && covered < v.numel;) {
+    found = false;
+    for (int i = 0; i < v.shape.size() && !found; ++i) {
+      found = v.shape[i] != 1 && v.strides[i] == covered;
+      if (found) covered *= v.shape[i];
+    }
+  }
+  return covered == v.numel;
+}
+
+Lifetimes::Lifetimes(const Program& p) : first(p.buffers.size(), -1), last(p.buffers.size(), -1) {
+  for (size_t at = 0; at < p.instructions.size(); ++at) {
+    const Instruction& i = p.instructions[at];
+    const auto touch = [&](int value) {
+      if (value < 0) return;
+      const auto b = static_cast<size_t>(p.values[static_cast<size_t>(value)].buffer);
+      if (first[b] < 0) first[b] = static_cast<int>(at);
+      last[b] = static_cast<int>(at);
+    };
+    for (int v : i.in) touch(v);
+    for (int v : i.out) touch(v);
+  }
+}
+
+void optimize(Program& p) {
+  remove_dead_code(p);
+  merge_common_subexpressions(p);
+  fuse_epilogues(p);
+  fuse_elementwise(p);
+  reuse_dying_inputs(p);
+  plan_arena(p);
+}
+
+}  // namespace annx::program

@@ -1,0 +1,71 @@
+// Writes down what an eager call does.
+#pragma once
+
+#include <unordered_map>
+
+#include "ops/call.h"
+#include "program/program.h"
+
+namespace annx::program {
+
+class Recorder final : public CallObserver {
+ public:
+  // Starts recording this thread's ops; the arguments' values may differ from call to call.
+  // A lenient recorder lets pass what cannot be captured, and says so at the end.
+  explicit Recorder(const TensorList& arguments, bool lenient = false);
+  ~Recorder() override;
+
+  // Stops and gives the program, whose results are these tensors.
+  std::shared_ptr<Program> finish(const TensorList& results);
+
+  // Throws, or notes why there is no program if lenient.
+  void refuse(const std::string& why) { refuse(ErrorKind::runtime, "jit", why); }
+  // Why there is no program; empty if there is one.
+  const std::string& refusal() const { return refusal_; }
+
+  // The recorder at work on this thread, or null.
+  static Recorder* active();
+
+  // Throws unless the value of t may be read now by the host without being baked in.
+  void check_readable(const Tensor& t, const char* what);
+
+  // A function that every replay calls at this place.
+  void add_host_call(std::function<void()> fn);
+  // How many tensors that the call computed are still held by somebody besides these.
+  int kept_beyond(const TensorList& results) const;
+  // Tags instructions from here on; returns the tag before.
+  int set_scope(int scope);
+  // Instructions from here on form a new region; back to the outermost with enter = false.
+  void set_region(bool enter);
+
+  void before(const OpCall& c) override;
+  void after(const OpCall& c) override;
+  void drew(uint64_t seed, uint64_t counter) override;
+  bool varies(const Tensor& number) const override;
+  void depends_on_values(const char* op) override;
+  void use_leaf(const Tensor& leaf, bool replaced);
+
+ private:
+  int buffer_of(const Tensor& t, bool output);
+  int value_of(const Tensor& t, bool output = false);
+  int argument_buffer(const Tensor& t, const Ids& candidates) const;
+
+  std::shared_ptr<Program> program_;
+  std::unordered_map<uint64_t, int> buffers_;           // by storage id; negative: see shared_
+  std::unordered_map<uint64_t, Ids> argument_buffers_;  // several arguments of one storage
+  std::unordered_map<uint64_t, int> values_;            // newest value of a hash
+  std::vector<int> same_hash_;                          // per value: the next of its hash, or -1
+  std::unordered_map<const TensorImpl*, int> leaves_;
+  std::unordered_map<uint64_t, int> draws_;  // by counter
+  std::vector<char> written_;                // per buffer
+  SmallVec<uint32_t, 4> versions_;
+  void refuse(ErrorKind kind, const char* op, const std::string& why);
+
+  std::vector<const TensorImpl*> argument_impls_;
+  std::string refusal_;
+  bool lenient_;
+  uint64_t seed_ = 0, first_draw_ = 0;
+  int scope_ = -1, region_ = 0, regions_ = 0;
+};
+
+}  // namespace annx::program

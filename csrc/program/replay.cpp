@@ -1,0 +1,269 @@
+#include "program/replay.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "autograd/tape.h"
+#include "ops/random/generator.h"
+#include "program/fused.h"
+
+namespace annx::program {
+
+namespace {
+
+thread_local int t_failed_scope = -1;
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+Instance::Instance(std::shared_ptr<const Program> program) : program_(std::move(program)) {
+  const Program& p = *program_;
+  arena_ = Storage::allocate(p.arena_bytes + 64);
+  tensors_.resize(p.values.size());
+  values_of_.resize(p.buffers.size());
+  std::vector<char> used(p.values.size(), 0);
+  for (const Instruction& i : p.instructions) {
+    for (int v : i.in)
+      if (v >= 0) used[static_cast<size_t>(v)] = 1;
+    for (int v : i.out) used[static_cast<size_t>(v)] = 1;
+  }
+  for (int v : p.results)
+    if (v >= 0) used[static_cast<size_t>(v)] = 1;
+  for (const Leaf& l : p.leaves) {
+    if (l.value >= 0) used[static_cast<size_t>(l.value)] = 1;
+    if (l.entry >= 0) used[static_cast<size_t>(l.entry)] = 1;
+  }
+  for (size_t v = 0; v < p.values.size(); ++v) {
+    if (!used[v]) continue;
+    const Value& value = p.values[v];
+    const auto b = static_cast<size_t>(value.buffer);
+    const Buffer& buffer = p.buffers[b];
+    switch (buffer.kind) {
+      case Buffer::Kind::temporary:
+        tensors_[v] = Tensor::from_storage(
+            arena_, value.shape, value.strides, value.dtype,
+            value.offset + static_cast<int64_t>(buffer.offset / itemsize(value.dtype)));
+        break;
+      case Buffer::Kind::external:
+        tensors_[v] = Tensor::from_storage(buffer.storage, value.shape, value.strides, value.dtype,
+                                           value.offset);
+        break;
+      default:
+        tensors_[v] = Tensor::from_storage(nothing_, value.shape, value.strides, value.dtype);
+        values_of_[b].push_back(static_cast<int>(v));
+    }
+  }
+  for (size_t b = 0; b < p.buffers.size(); ++b) {
+    const Buffer::Kind kind = p.buffers[b].kind;
+    if (kind == Buffer::Kind::argument || kind == Buffer::Kind::gradient)
+      moving_.push_back(static_cast<int>(b));
+    if (kind == Buffer::Kind::result) results_.push_back(static_cast<int>(b));
+  }
+  for (const Instruction& i : p.instructions) {
+    Step s;
+    s.instruction = &i;
+    s.call.op = i.op;
+    s.call.attrs = i.attrs;
+    for (int v : i.in) s.call.inputs.push_back(v < 0 ? Tensor() : tensors_[static_cast<size_t>(v)]);
+    for (int v : i.out) s.call.outputs.push_back(tensors_[static_cast<size_t>(v)]);
+    if (i.draw >= 0) keyed_.push_back(static_cast<int>(steps_.size()));
+    steps_.push_back(std::move(s));
+  }
+}
+
+bool Instance::fits(const Program& p) {
+  for (const auto& [leaf, storage] : p.watched)
+    if (leaf.storage()->id() != storage) return false;
+  for (const Leaf& l : p.leaves) {
+    if (l.entry == Leaf::kAny) continue;
+    const Tensor& grad = autograd::meta_of(l.tensor)->grad;
+    if (grad.defined() != (l.entry >= 0)) return false;
+    if (l.entry < 0) continue;
+    const Value& v = p.values[static_cast<size_t>(l.entry)];
+    if (grad.dtype() != v.dtype || grad.shape() != v.shape || grad.strides() != v.strides)
+      return false;
+  }
+  return true;
+}
+
+void Instance::bind(size_t buffer, const Ref<Storage>& storage, int64_t base) {
+  for (int v : values_of_[buffer]) {
+    TensorImpl& impl = *tensors_[static_cast<size_t>(v)].impl();
+    if (impl.storage.get() != storage.get()) impl.storage = storage;
+    impl.offset = base + program_->values[static_cast<size_t>(v)].offset;
+  }
+}
+
+// The memory of the last call when nobody holds it any more.
+Ref<Storage> Instance::result_storage(size_t buffer) {
+  const auto& values = values_of_[buffer];
+  if (!values.empty()) {
+    const Ref<Storage>& last = tensors_[static_cast<size_t>(values[0])].storage();
+    if (last->bytes() > 0 && last->use_count() == values.size()) return last;
+  }
+  return Storage::allocate(program_->buffers[buffer].bytes);
+}
+
+Tensor Instance::handed_out(int value) const {
+  if (value < 0) return Tensor();
+  const Value& v = program_->values[static_cast<size_t>(value)];
+  const auto b = static_cast<size_t>(v.buffer);
+  const Buffer& buffer = program_->buffers[b];
+  if (buffer.kind == Buffer::Kind::external)
+    return Tensor::from_storage(buffer.storage, v.shape, v.strides, v.dtype, v.offset);
+  const auto any = static_cast<size_t>(values_of_[b][0]);
+  const int64_t base = tensors_[any].offset() - program_->values[any].offset;
+  return Tensor::from_storage(tensors_[any].storage(), v.shape, v.strides, v.dtype,
+                              base + v.offset);
+}
+
+void Instance::call_host(int host) {
+  const GradModeGuard as_called(grad_mode_);
+  program_->hosts[static_cast<size_t>(host)]();
+}
+
+void Instance::run_step(Step& step) {
+  const Instruction& i = *step.instruction;
+  if (i.op)
+    i.op->kernel(step.call);
+  else if (i.fused)
+    run_fused(*i.fused, step.call);
+  else
+    call_host(i.host);
+}
+
+TensorList Instance::run(const TensorList& arguments) {
+  const Program& p = *program_;
+  for (int id : moving_) {
+    const auto b = static_cast<size_t>(id);
+    const Buffer& buffer = p.buffers[b];
+    const Tensor& t =
+        buffer.kind == Buffer::Kind::argument
+            ? arguments[buffer.index]
+            : autograd::meta_of(p.leaves[static_cast<size_t>(buffer.index)].tensor)->grad;
+    bind(b, t.storage(), t.offset());
+  }
+  // A grad that is replaced unread gives its memory to the new one.
+  for (const Leaf& l : p.leaves)
+    if (l.entry == Leaf::kAny && l.change != Leaf::Change::none)
+      autograd::meta_of(l.tensor)->grad = Tensor();
+  for (int id : results_) {
+    const auto b = static_cast<size_t>(id);
+    bind(b, result_storage(b), 0);
+  }
+  const RandomState random =
+      p.draws ? take_random_states(static_cast<uint64_t>(p.draws)) : RandomState{};
+  for (int s : keyed_) {
+    Step& step = steps_[static_cast<size_t>(s)];
+    step.call.attrs[0] =
+        random_key({random.seed, random.counter + static_cast<uint64_t>(step.instruction->draw)});
+  }
+  size_t at = 0;
+  try {
+    grad_mode_ = grad_enabled();
+    GradModeGuard no_grad(false);
+    if (times_) {
+      for (; at < steps_.size(); ++at) {
+        const int64_t begin = now_ns();
+        run_step(steps_[at]);
+        times_->emplace_back(begin, now_ns());
+      }
+    } else {
+      for (; at < steps_.size(); ++at) run_step(steps_[at]);
+    }
+  } catch (...) {
+    failed_scope_ = steps_[at].instruction->scope;
+    if (p.draws) {  // the eager call would have drawn no further
+      int drawn = 0;
+      for (size_t k = 0; k <= at; ++k) drawn = std::max(drawn, steps_[k].instruction->draw + 1);
+      set_random_state({random.seed, random.counter + static_cast<uint64_t>(drawn)});
+    }
+    throw;
+  }
+  for (const Leaf& l : p.leaves) {
+    if (l.change == Leaf::Change::none) continue;
+    autograd::meta_of(l.tensor)->grad =
+        l.change == Leaf::Change::set ? handed_out(l.value) : Tensor();
+  }
+  TensorList out;
+  for (int v : p.results) out.push_back(handed_out(v));
+  for (int id : moving_) bind(static_cast<size_t>(id), nothing_, 0);
+  return out;
+}
+
+Runner::Runner(std::shared_ptr<const Program> program) : program_(std::move(program)) {
+  for (const Instruction& i : program_->instructions)
+    changes_state_ = changes_state_ || !i.writes.empty() || i.host >= 0;
+  for (const Leaf& l : program_->leaves)
+    changes_state_ = changes_state_ || l.change != Leaf::Change::none;
+}
+
+std::unique_ptr<Instance> Runner::take() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!idle_.empty()) {
+      std::unique_ptr<Instance> instance = std::move(idle_.back());
+      idle_.pop_back();
+      return instance;
+    }
+  }
+  return std::make_unique<Instance>(program_);
+}
+
+void Runner::give(std::unique_ptr<Instance> instance) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  idle_.push_back(std::move(instance));
+}
+
+int Runner::failed_scope() const { return t_failed_scope; }
+
+// Holds off other threads where calls change state, and this thread where it is inside already.
+class Runner::Turn {
+ public:
+  explicit Turn(Runner& runner) : runner_(runner) {
+    if (!runner.changes_state_) return;
+    ANNX_CHECK(runner.owner_ != std::this_thread::get_id(), runtime, "jit",
+               "expected no call of a captured function from inside its own replay");
+    runner.running_.lock();
+    runner.owner_ = std::this_thread::get_id();
+  }
+  ~Turn() {
+    if (!runner_.changes_state_) return;
+    runner_.owner_ = std::thread::id();
+    runner_.running_.unlock();
+  }
+
+ private:
+  Runner& runner_;
+};
+
+TensorList Runner::run(const TensorList& arguments) {
+  const Turn turn(*this);
+  std::unique_ptr<Instance> instance = take();
+  try {
+    TensorList out = instance->run(arguments);
+    give(std::move(instance));
+    return out;
+  } catch (...) {
+    t_failed_scope = instance->failed_scope();
+    throw;  // the instance is dropped: its memory may be half written
+  }
+}
+
+std::vector<std::pair<int64_t, int64_t>> Runner::timed_run(const TensorList& arguments) {
+  const Turn turn(*this);
+  std::unique_ptr<Instance> instance = take();
+  std::vector<std::pair<int64_t, int64_t>> times;
+  instance->set_times(&times);
+  instance->run(arguments);
+  instance->set_times(nullptr);
+  give(std::move(instance));
+  return times;
+}
+
+}  // namespace annx::program

@@ -1,0 +1,73 @@
+// Runs a program again: bound to memory of its own, one at a time per instance.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <thread>
+
+#include "program/program.h"
+
+namespace annx::program {
+
+// A program with an arena and calls ready to run. Not for two threads at once.
+class Instance {
+ public:
+  explicit Instance(std::shared_ptr<const Program> program);
+
+  // Whether the leaves' grads are as the program found them at capture.
+  static bool fits(const Program& p);
+
+  // Runs all instructions. On an error the instruction's scope is in failed_scope.
+  TensorList run(const TensorList& arguments);
+  int failed_scope() const { return failed_scope_; }
+
+  // Nanoseconds per instruction of the next run, for traces; null to stop.
+  void set_times(std::vector<std::pair<int64_t, int64_t>>* times) { times_ = times; }
+
+ private:
+  struct Step {
+    const Instruction* instruction;
+    OpCall call;
+  };
+  void bind(size_t buffer, const Ref<Storage>& storage, int64_t base);
+  Ref<Storage> result_storage(size_t buffer);
+  Tensor handed_out(int value) const;
+  void run_step(Step& step);
+  void call_host(int host);
+
+  std::shared_ptr<const Program> program_;
+  Ref<Storage> arena_;
+  Ref<Storage> nothing_ = Storage::wrap(nullptr, 0, Device(), [] {});
+  std::vector<Tensor> tensors_;              // by value
+  std::vector<SmallVec<int, 4>> values_of_;  // by buffer that moves
+  std::vector<Step> steps_;
+  std::vector<int> moving_, results_, keyed_;  // buffers; buffers; steps
+  std::vector<std::pair<int64_t, int64_t>>* times_ = nullptr;
+  int failed_scope_ = -1;
+  bool grad_mode_ = false;  // of the caller
+};
+
+// What callers share: gives each of them an instance, or one after the other if the program
+// changes state.
+class Runner {
+ public:
+  explicit Runner(std::shared_ptr<const Program> program);
+  const Program& program() const { return *program_; }
+  TensorList run(const TensorList& arguments);
+  int failed_scope() const;
+  std::vector<std::pair<int64_t, int64_t>> timed_run(const TensorList& arguments);
+  bool changes_state() const { return changes_state_; }
+
+ private:
+  class Turn;
+  std::unique_ptr<Instance> take();
+  void give(std::unique_ptr<Instance> instance);
+
+  std::shared_ptr<const Program> program_;
+  bool changes_state_ = false;
+  std::mutex mutex_, running_;
+  std::atomic<std::thread::id> owner_{};
+  std::vector<std::unique_ptr<Instance>> idle_;
+};
+
+}  // namespace annx::program
