@@ -148,7 +148,9 @@ void init_program(py::module_& m) {
           py::gil_scoped_release release;
           times = r.timed_run(in);
         }
-        return times;
+        py::list out;
+        for (const auto& [begin, end] : times) out.append(py::make_tuple(begin, end));
+        return out;
       });
   m.def("call_key", call_key, "What programs are told apart by.");
   m.def("capture_begin", [](const py::handle& arguments, bool lenient) {

@@ -285,15 +285,24 @@ void Recorder::add_host_call(std::function<void()> fn) {
 }
 
 int Recorder::kept_beyond(const TensorList& results) const {
-  std::unordered_set<uint64_t> known;
-  for (const Tensor& t : results) known.insert(t.storage()->id());
-  for (const Leaf& l : program_->leaves) {
-    const Tensor& grad = autograd::meta_of(l.tensor)->grad;
-    if (grad.defined()) known.insert(grad.storage()->id());
-  }
+  // How often the storages of results and grads are held by right.
+  std::unordered_map<uint64_t, std::pair<const Storage*, int>> known;
+  std::unordered_set<const TensorImpl*> counted;
+  const auto hold = [&](const Tensor& t) {
+    if (!t.defined() || !counted.insert(t.impl()).second) return;
+    auto& entry = known[t.storage()->id()];
+    entry.first = t.storage().get();
+    ++entry.second;
+  };
+  for (const Tensor& t : results) hold(t);
+  for (const Leaf& l : program_->leaves) hold(autograd::meta_of(l.tensor)->grad);
   int kept = 0;
   std::lock_guard<std::mutex> lock(g_alive_mutex);
-  for (const auto& [id, buffer] : buffers_) kept += g_alive.count(id) && !known.count(id);
+  for (const auto& [id, buffer] : buffers_) {
+    if (!g_alive.count(id)) continue;
+    const auto entry = known.find(id);
+    kept += entry == known.end() || entry->second.first->use_count() > entry->second.second;
+  }
   return kept;
 }
 

@@ -83,6 +83,7 @@ class Jitted:
         static_argnames: str | Iterable[str] = (),
         cache_size: int = 16,
         lenient: bool = False,
+        trials: int = 1,
     ) -> None:
         if not callable(function):
             raise TypeError(f"[jit] expected a function but got {type(function).__name__}")
@@ -95,6 +96,8 @@ class Jitted:
         self._argnames = frozenset(names)
         self._size = cache_size
         self._lenient = lenient
+        # Recordings of one key that must agree before the first replay of any.
+        self._trials = trials
         self._entries: OrderedDict[Any, list[_Entry]] = OrderedDict()
         self._lock = RLock()
         self._bound: Any = None
@@ -111,6 +114,16 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._call(None, args, kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Records belong to this process, a lock to its threads.
+        state = dict(self.__dict__)
+        state["_entries"], state["_lock"] = OrderedDict(), None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = RLock()
 
     def clear_cache(self) -> None:
         """Forgets all captured calls."""
@@ -131,6 +144,9 @@ class Jitted:
         if entries is not None:
             for entry in entries:
                 if entry.guard.holds() and entry.program.fits():
+                    if self._trials > 1:
+                        with self._lock:
+                            return self._try_again(entry, instance, key, tensors, spec)
                     if entry is not entries[-1]:
                         entries.remove(entry)
                         entries.append(entry)
@@ -140,6 +156,34 @@ class Jitted:
                     return entry.run(tensors)
         with self._lock:
             return self._record(instance, key, tensors, spec)
+
+    def _find(self, instance: Any, args: Any) -> tuple[Any, Any]:
+        """The record that a call with these arguments would replay, and its tensors."""
+        key, tensors, _ = self._read(instance, args, {})
+        for entry in self._entries.get(key, ()):
+            if entry.guard.holds() and entry.program.fits():
+                return entry.program, tensors
+        raise RuntimeError(
+            "[trace] expected arguments of a call that has been captured: call the function first"
+        )
+
+    def _try_again(self, entry: _Entry, instance: Any, key: Any, tensors: Any, spec: Any) -> Any:
+        """Records once more and compares: a function that does not do the same is not replayed."""
+        self._entries[key].remove(entry)
+        result = self._record(instance, key, tensors, spec)
+        again = self._entries.get(key)
+        if self.refusal is None and again:
+            first, second = entry.program.fingerprint(), again[-1].program.fingerprint()
+            self._trials -= 1
+            if first != second:
+                self._entries.clear()
+                lines = zip(first.splitlines(), second.splitlines(), strict=False)
+                at = next((a for a, b in lines if a != b), "the number of ops").partition("|")[0]
+                self.refusal = (
+                    "[jit] expected two recordings of one function to do the same but they differ "
+                    f"at {at}: does it draw random numbers, count calls or choose in Python?"
+                )
+        return result
 
     def _plain(self, instance: Any, args: Any, kwargs: Any) -> Any:
         if instance is not None:
@@ -210,7 +254,8 @@ class Jitted:
             del result, leaves
             program = recording.finish(list(outputs))
         refused = isinstance(program, str)
-        self.refusal = program if refused else None
+        if refused:
+            self.refusal = program
         entry = _Entry(
             program,
             _capture.Guard(recording),

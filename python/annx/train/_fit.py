@@ -44,6 +44,7 @@ class Trainable:
         optimizer: str | Optimizer | Callable[[list[Any]], Optimizer],
         loss: Any,
         metrics: Any = None,
+        run_eagerly: bool = False,
     ) -> None:
         """Says how to train.
 
@@ -59,6 +60,8 @@ class Trainable:
                 ``"recall"``, ``"f1"``), ``annx.metrics.Metric`` objects, or callables
                 (prediction, target) -> value. Metrics are exact over an epoch; the values of a
                 callable are averaged over batches by their number of samples.
+            run_eagerly: run every step as ordinary Python instead of capturing it (see ``annx.jit``
+                and ``annx.debug.explain``): for a ``forward`` with side effects or for debugging.
 
         Raises:
             ValueError: a name is unknown, or the optimizer holds none of the parameters.
@@ -71,7 +74,8 @@ class Trainable:
         model = cast("Module", self)
         objective = Objective(loss)
         found = find_metrics(metrics, objective)
-        compiled = Compiled(find_optimizer(optimizer, list(model.parameters())), objective, found)
+        chosen = find_optimizer(optimizer, list(model.parameters()))
+        compiled = Compiled(chosen, objective, found, run_eagerly)
         # Past Module.__setattr__: a loss module is no layer of the model.
         self.__dict__["_compiled"] = compiled
         self.__dict__["optimizer"] = compiled.optimizer

@@ -9,6 +9,7 @@ import numpy as np
 from annx.autograd import enable_grad, no_grad
 from annx.train._data import leaves, map_tree
 from annx.train._interrupt import StepGuard
+from annx.train._step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +25,64 @@ if TYPE_CHECKING:
 class Compiled:
     """What ``compile`` was told."""
 
-    def __init__(self, optimizer: Optimizer, objective: Objective, metrics: list[Metric]) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        objective: Objective,
+        metrics: list[Metric],
+        run_eagerly: bool = False,
+    ) -> None:
         self.optimizer = optimizer
         self.objective = objective
         self.metrics = metrics
+        self.run_eagerly = run_eagerly
+        # Captured steps by what they do, kept from one fit to the next.
+        self.steps: dict[Any, Step] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Records belong to this model and process.
+        return {**self.__dict__, "steps": {}}
+
+    def training_step(self, model: Any, clip_grad_norm: float | None) -> Step:
+        """(x, y, weight) -> (loss, prediction and target if there are metrics)."""
+        found = self.steps.get(("train", clip_grad_norm))
+        if found is not None:
+            return found
+        objective, optimizer, watched = self.objective, self.optimizer, bool(self.metrics)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+        def train_step(x: Any, y: Any, weight: Any) -> Any:
+            from annx.nn.utils import clip_grad_norm_
+
+            optimizer.zero_grad()
+            prediction = call_model(model, x)
+            target = objective.fit_target(prediction, y)
+            loss = objective(prediction, target, weight)
+            loss.backward()
+            if clip_grad_norm is not None:
+                clip_grad_norm_(parameters, clip_grad_norm)
+            optimizer.step()
+            return (loss.detach(), detached(prediction), target) if watched else (loss.detach(),)
+
+        step = Step(train_step, model, optimizer, self.run_eagerly)
+        self.steps["train", clip_grad_norm] = step
+        return step
+
+    def test_step(self, model: Any) -> Step:
+        """(x, y, weight) -> (loss, prediction and target if there are metrics)."""
+        found = self.steps.get("test")
+        if found is not None:
+            return found
+        objective, watched = self.objective, bool(self.metrics)
+
+        def test_step(x: Any, y: Any, weight: Any) -> Any:
+            prediction = call_model(model, x)
+            target = objective.fit_target(prediction, y)
+            loss = objective(prediction, target, weight)
+            return (loss, prediction, target) if watched else (loss,)
+
+        step = self.steps["test"] = Step(test_step, model, None, self.run_eagerly)
+        return step
 
 
 def call_model(model: Any, x: Any) -> Any:
@@ -64,19 +119,45 @@ class _Values:
         for metric in metrics:
             metric.reset()
 
-    def update(self, loss: float, samples: int, prediction: Any, target: Any) -> None:
+    def update(self, loss: float, samples: int, *outputs: Any) -> None:
         self.total += loss * samples
         self.count += samples
-        if self.metrics:
-            prediction = detached(prediction)
-            for metric in self.metrics:
-                metric.update(prediction, target)
+        for metric in self.metrics:
+            metric.update(*outputs)
 
     def logs(self) -> dict[str, float]:
         values = {"loss": self.total / self.count if self.count else float("nan")}
         for metric in self.metrics:
             values[metric.name] = float(metric.compute())
         return values
+
+
+def _checked_step(
+    model: Any,
+    compiled: Compiled,
+    x: Any,
+    y: Any,
+    weight: Any,
+    bounds: tuple[int, int] | None,
+    clip_grad_norm: float | None,
+) -> Any:
+    """The first step of an epoch: eager, and checked before anything is written."""
+    from annx.nn.utils import clip_grad_norm_
+
+    objective, optimizer = compiled.objective, compiled.optimizer
+    optimizer.zero_grad()
+    prediction = call_model(model, x)
+    target = objective.fit_target(prediction, y)
+    objective.check_scores(prediction)
+    objective.check_classes(prediction, bounds)
+    loss = objective(prediction, target, weight)
+    loss.backward()
+    if clip_grad_norm is not None:
+        clip_grad_norm_(
+            [p for group in optimizer.param_groups for p in group["params"]], clip_grad_norm
+        )
+    optimizer.step()
+    return (loss, detached(prediction), target) if compiled.metrics else (loss,)
 
 
 def train_epoch(
@@ -90,30 +171,23 @@ def train_epoch(
     clip_grad_norm: float | None,
 ) -> dict[str, float]:
     """One epoch of training; returns its logs."""
-    from annx.nn.utils import clip_grad_norm_
-
-    objective, optimizer = compiled.objective, compiled.optimizer
     values = _Values(compiled.metrics)
     watched = callbacks.on_train_batches
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    run = compiled.training_step(model, clip_grad_norm)
+    run.begin()
     model.train()
     with enable_grad():
         for step, (x, y, weight) in enumerate(stream.epoch()):
             if watched:
                 callbacks.call("on_train_batch_begin", step, {})
             guard.busy = True
-            optimizer.zero_grad()
-            prediction = call_model(model, x)
-            target = objective.fit_target(prediction, y)
             if step == 0:
-                objective.check_scores(prediction)
-                objective.check_classes(prediction, bounds)
-            loss = objective(prediction, target, weight)
-            loss.backward()
-            if clip_grad_norm is not None:
-                clip_grad_norm_(parameters, clip_grad_norm)
-            optimizer.step()
-            values.update(loss.item(), int(leaves(x)[0].shape[0]), prediction, target)
+                loss, *outputs = _checked_step(
+                    model, compiled, x, y, weight, bounds, clip_grad_norm
+                )
+            else:
+                loss, *outputs = run(x, y, weight)
+            values.update(loss.item(), int(leaves(x)[0].shape[0]), *outputs)
             guard.release()
             progress.batch(step + 1, values.logs)
             if watched:
@@ -137,17 +211,22 @@ def evaluate_batches(
     watched = callbacks.on_test_batches
     callbacks.call("on_test_begin", {})
     model.eval()
+    run = compiled.test_step(model)
+    run.begin()
     with no_grad():
         for step, (x, y, weight) in enumerate(stream.epoch()):
             if watched:
                 callbacks.call("on_test_batch_begin", step, {})
-            prediction = call_model(model, x)
-            target = objective.fit_target(prediction, y)
             if step == 0:
+                prediction = call_model(model, x)
+                target = objective.fit_target(prediction, y)
                 objective.check_scores(prediction)
                 objective.check_classes(prediction, bounds)
-            loss = objective(prediction, target, weight)
-            values.update(loss.item(), int(leaves(x)[0].shape[0]), prediction, target)
+                loss = objective(prediction, target, weight)
+                outputs = [prediction, target]
+            else:
+                loss, *outputs = run(x, y, weight)
+            values.update(loss.item(), int(leaves(x)[0].shape[0]), *outputs)
             if progress is not None:
                 progress.batch(step + 1, values.logs)
             if watched:

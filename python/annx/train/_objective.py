@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annx import _core
@@ -59,14 +60,15 @@ def _kl_div(prediction: Tensor, target: Tensor, reduction: str) -> Tensor:
     return F.kl_div(prediction, target, "batchmean" if reduction == "mean" else reduction)
 
 
+def _call_functional(name: str, prediction: Tensor, target: Tensor, reduction: str) -> Tensor:
+    from annx.nn import functional as F
+
+    value: Tensor = getattr(F, name)(prediction, target, reduction=reduction)
+    return value
+
+
 def _functional(name: str) -> Callable[..., Tensor]:
-    def loss(prediction: Tensor, target: Tensor, reduction: str) -> Tensor:
-        from annx.nn import functional as F
-
-        value: Tensor = getattr(F, name)(prediction, target, reduction=reduction)
-        return value
-
-    return loss
+    return partial(_call_functional, name)
 
 
 _SAME = _Kind()
