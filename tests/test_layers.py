@@ -37,6 +37,7 @@ PYTHON_LAYERS = (
         "_safetensors",
         "_tensor",
         "autograd",
+        "cuda",
         "pytree",
     ),
     ("_jit", "_transforms", "io"),

@@ -206,12 +206,19 @@ Tensor to_tensor(PyObject* o, const char* op, const char* argument) {
        Py_TYPE(o)->tp_name);
 }
 
+Tensor on_cpu(const Tensor& t) {
+  if (t.device().is_cpu()) return t;
+  GradModeGuard no_grad(false);
+  return ops::to_device(t, {});
+}
+
 PyObject* item(const Tensor& t) {
   ANNX_CHECK(t.numel() == 1, value, "item", "expected a tensor of one element but got shape ",
              t.shape());
   check_readable(t, "item");
-  if (is_floating(t.dtype())) return PyFloat_FromDouble(load_scalar_f64(t.raw(), t.dtype()));
-  const int64_t v = load_scalar_i64(t.raw(), t.dtype());
+  const Tensor h = on_cpu(t);
+  if (is_floating(t.dtype())) return PyFloat_FromDouble(load_scalar_f64(h.raw(), t.dtype()));
+  const int64_t v = load_scalar_i64(h.raw(), t.dtype());
   if (t.dtype() == DType::b8) return PyBool_FromLong(v != 0);
   return PyLong_FromLongLong(v);
 }

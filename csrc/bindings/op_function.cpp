@@ -36,7 +36,7 @@ bool as_int(PyObject* o, int64_t* out) {
   } else if (is_tensor(o)) {
     if (!is_integral(tensor_of(o).dtype()) || tensor_of(o).numel() != 1) return false;
     check_readable(tensor_of(o), "int");
-    *out = load_scalar_i64(tensor_of(o).raw(), tensor_of(o).dtype());
+    *out = load_scalar_i64(on_cpu(tensor_of(o)).raw(), tensor_of(o).dtype());
     return true;
   } else if (PyIndex_Check(o)) {
     py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(o));
@@ -86,7 +86,7 @@ Attr read_attr(const OpDef& op, const Param& p, PyObject* o) {
       if (PyFloat_Check(o)) return Attr(PyFloat_AS_DOUBLE(o));
       if (is_tensor(o) && tensor_of(o).numel() == 1) {
         check_readable(tensor_of(o), "float");
-        return Attr(load_scalar_f64(tensor_of(o).raw(), tensor_of(o).dtype()));
+        return Attr(load_scalar_f64(on_cpu(tensor_of(o)).raw(), tensor_of(o).dtype()));
       }
       const double v = PyUnicode_Check(o) ? -1.0 : PyFloat_AsDouble(o);
       if (PyUnicode_Check(o) || (v == -1.0 && PyErr_Occurred())) {

@@ -51,6 +51,8 @@ Tensor number_tensor_like(PyObject* o, DType partner);
 
 // From an object with the buffer protocol (a numpy array): shares its memory or copies.
 Tensor from_buffer(PyObject* o, bool copy);
+// t, or a copy of it in the memory of the CPU, off the tape.
+Tensor on_cpu(const Tensor& t);
 // Element at the (single) position as a Python number.
 PyObject* item(const Tensor& t);
 
@@ -66,6 +68,7 @@ void init_program(py::module_& m);
 void check_readable(const Tensor& t, const char* what);
 // Tells captured calls that a module or parameter may have been changed.
 void bump_structure();
+void init_cuda(py::module_& m);
 PyObject* subscript(PyObject* self, PyObject* key);
 PyObject* make_op_function(const OpDef* op);
 

@@ -3,6 +3,7 @@
 #include "core/allocator.h"
 #include "core/cpu_limits.h"
 #include "core/thread_pool.h"
+#include "cuda/backend.h"
 #include "dispatch/cpu_features.h"
 #include "ops/random/generator.h"
 
@@ -29,11 +30,7 @@ py::dict build_info() {
 #else
   d["arch"] = "other";
 #endif
-#ifdef ANNX_CUDA
-  d["cuda"] = true;
-#else
-  d["cuda"] = false;
-#endif
+  d["cuda"] = cuda::built();
 #ifdef ANNX_RED_ZONES
   d["red_zones"] = true;
 #else

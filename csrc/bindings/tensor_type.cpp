@@ -1,6 +1,7 @@
 // annx.Tensor: slots, attributes and methods that are not registered ops.
 
 #include "bindings/py.h"
+#include "ops/device.h"
 
 namespace annx::python {
 
@@ -132,11 +133,13 @@ int slot_bool(PyObject* self) {
                  static_cast<long long>(t.numel()));
     return -1;
   }
-  PyObject* ok = guarded([&]() -> PyObject* {
+  int truth = -1;
+  guarded([&] {
     check_readable(t, "bool");
+    truth = load_scalar_f64(on_cpu(t).raw(), t.dtype()) != 0.0;
     return Py_None;
   });
-  return ok ? load_scalar_f64(t.raw(), t.dtype()) != 0.0 : -1;
+  return truth;
 }
 
 PyObject* slot_float(PyObject* self) {
@@ -159,7 +162,7 @@ PyObject* slot_index(PyObject* self) {
   }
   return guarded([&] {
     check_readable(t, "index");
-    return PyLong_FromLongLong(load_scalar_i64(t.raw(), t.dtype()));
+    return PyLong_FromLongLong(load_scalar_i64(on_cpu(t).raw(), t.dtype()));
   });
 }
 
@@ -204,6 +207,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     return -1;
   const char* problem = nullptr;
   if (t.requires_grad()) problem = "the tensor requires grad: use detach() first";
+  if (!t.device().is_cpu()) problem = "the tensor is on cuda: use cpu() first";
   if (!formats[static_cast<int>(t.dtype())]) problem = "bfloat16 has no buffer format";
   if (flags & PyBUF_WRITABLE) problem = "tensors are values: the memory is read-only";
   const bool strided = (flags & PyBUF_STRIDES) == PyBUF_STRIDES;
@@ -310,6 +314,9 @@ PyObject* get_mT(PyObject* self, void*) {
 PyObject* get_device(PyObject* self, void*) {
   return guarded([&] { return py::cast(self_of(self).device()).release().ptr(); });
 }
+PyObject* get_is_cuda(PyObject* self, void*) {
+  return PyBool_FromLong(!self_of(self).device().is_cpu());
+}
 PyObject* get_data(PyObject* self, void*) {
   return guarded([&] { return wrap(self_of(self).detach()); });
 }
@@ -373,7 +380,9 @@ PyObject* m_contiguous(PyObject* self, PyObject*) {
 PyObject* m_is_contiguous(PyObject* self, PyObject*) {
   return PyBool_FromLong(self_of(self).is_contiguous());
 }
-PyObject* m_data_ptr(PyObject* self, PyObject*) { return PyLong_FromVoidPtr(self_of(self).raw()); }
+PyObject* m_data_ptr(PyObject* self, PyObject*) {
+  return PyLong_FromVoidPtr(self_of(self).device_raw());
+}
 PyObject* m_retain_grad(PyObject* self, PyObject*) {
   return guarded([&] {
     autograd::retain_grad(self_of(self));
@@ -420,6 +429,7 @@ PyGetSetDef getset[] = {
     {"ndim", get_ndim, nullptr, "Number of dimensions.", nullptr},
     {"dtype", get_dtype, nullptr, "Element type.", nullptr},
     {"device", get_device, nullptr, "Where the memory is.", nullptr},
+    {"is_cuda", get_is_cuda, nullptr, "Whether the memory is a CUDA device's.", nullptr},
     {"requires_grad", get_requires_grad, set_requires_grad, "Whether ops are recorded.", nullptr},
     {"grad", get_grad, set_grad, "Gradient added up by backward, or None.", nullptr},
     {"grad_fn", get_grad_fn, nullptr, "Name of the op that made it, or None.", nullptr},

@@ -27,11 +27,17 @@ void Storage::operator delete(void* p, size_t size) { annx::deallocate(p, size);
 void* TensorImpl::operator new(size_t size) { return annx::allocate(size); }
 void TensorImpl::operator delete(void* p, size_t size) { annx::deallocate(p, size); }
 
+namespace {
+DeviceMemory g_device_memory;
+}
+
+void set_device_memory(const DeviceMemory& memory) { g_device_memory = memory; }
+
 Ref<Storage> Storage::allocate(size_t bytes, Device device) {
-  ANNX_CHECK(device.is_cpu(), runtime, "storage", "expected device cpu but got ", device,
-             ": this device has no allocator here");
+  ANNX_CHECK(device.is_cpu() || g_device_memory.allocate, runtime, "storage",
+             "expected device cpu but got ", device, ": this device has no allocator here");
   Ref<Storage> s(new Storage);
-  s->data_ = annx::allocate(bytes);
+  s->data_ = device.is_cpu() ? annx::allocate(bytes) : g_device_memory.allocate(bytes, device);
   s->bytes_ = bytes;
   s->device_ = device;
   return s;
@@ -52,8 +58,10 @@ Storage::~Storage() {
   if (watched_ && on_death) on_death(id_);
   if (release_)
     release_();
-  else if (data_)
+  else if (data_ && device_.is_cpu())
     annx::deallocate(data_, bytes_);
+  else if (data_)
+    g_device_memory.deallocate(data_, device_);
 }
 
 bool is_contiguous_layout(const Dims& shape, const Dims& strides) {
@@ -91,6 +99,11 @@ Tensor Tensor::from_storage(Ref<Storage> storage, const Dims& shape, const Dims&
 
 Tensor Tensor::view_of(const Tensor& base, const Dims& shape, const Dims& strides, int64_t offset) {
   return from_storage(base.storage(), shape, strides, base.dtype(), offset);
+}
+
+void Tensor::fail_not_on_cpu() const {
+  fail(ErrorKind::runtime, "tensor", "expected memory on cpu but got a tensor on ", device(),
+       ": what was asked for is not available there yet; move the tensor with .to('cpu')");
 }
 
 Tensor Tensor::detach() const { return view_of(*this, shape(), strides(), offset()); }

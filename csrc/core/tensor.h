@@ -15,7 +15,7 @@ namespace annx {
 
 class Storage : public RefCounted {
  public:
-  // Allocates bytes on the device (through the caching allocator on the CPU).
+  // Allocates bytes on the device, through its caching allocator.
   static Ref<Storage> allocate(size_t bytes, Device device = {});
   // Wraps foreign memory; release is called once when the last tensor lets go.
   static Ref<Storage> wrap(void* data, size_t bytes, Device device, std::function<void()> release);
@@ -45,6 +45,13 @@ class Storage : public RefCounted {
   uint32_t version_ = 0;  // counts writes after creation, so that the tape notices them
   std::function<void()> release_;
 };
+
+// How memory of other devices comes and goes; set once by the layer that drives them.
+struct DeviceMemory {
+  void* (*allocate)(size_t bytes, Device device) = nullptr;
+  void (*deallocate)(void* block, Device device) noexcept = nullptr;
+};
+void set_device_memory(const DeviceMemory& memory);
 
 // Base of what the tape keeps beside a tensor.
 class GradMeta : public RefCounted {
@@ -97,7 +104,13 @@ class Tensor {
   int64_t offset() const { return impl_->offset; }
   const Ref<Storage>& storage() const { return impl_->storage; }
   bool is_contiguous() const { return impl_->contiguous; }
+  // Memory of the CPU; throws for a tensor on another device.
   void* raw() const {
+    if (__builtin_expect(!device().is_cpu(), 0)) fail_not_on_cpu();
+    return device_raw();
+  }
+  // The first element's address, in the memory of the tensor's device.
+  void* device_raw() const {
     return static_cast<char*>(impl_->storage->data()) + impl_->offset * itemsize(impl_->dtype);
   }
   template <class T>
@@ -111,6 +124,7 @@ class Tensor {
   Tensor detach() const;
 
  private:
+  [[noreturn]] void fail_not_on_cpu() const;
   Ref<TensorImpl> impl_;
 };
 

@@ -1,5 +1,6 @@
 #include "ops/call.h"
 
+#include "ops/device.h"
 #include "ops/functional.h"
 
 namespace annx {
@@ -107,12 +108,12 @@ void run_counted(OpCall& c) {
 }
 
 // The kernel, with the recorder of a captured step looking on.
-void run_observed(OpCall& c) {
+void run_observed(OpCall& c, Device device) {
   CallObserver* const observer = t_observer;
   observer->before(c);
   if (c.op->kernel) {
     ObserverPause pause;
-    c.op->kernel(c);
+    run_kernel(c, device);
   }
   observer->after(c);
 }
@@ -142,9 +143,7 @@ void run(OpCall& c) {
   if (op.composite) {
     c.outputs = op.composite(c);
   } else {
-    for (const Tensor& t : c.inputs)
-      ANNX_CHECK(!t.defined() || t.device().is_cpu(), runtime, op.name,
-                 "expected tensors on cpu but got one on ", t.device());
+    const Device device = device_of(c);
     OutputSpecs specs;
     op.infer(c, specs);
     c.outputs.clear();
@@ -152,12 +151,12 @@ void run(OpCall& c) {
       if (s.alias >= 0)
         c.outputs.push_back(Tensor::view_of(c.inputs[s.alias], s.shape, s.strides, s.offset));
       else
-        c.outputs.push_back(Tensor::empty(s.shape, s.dtype));
+        c.outputs.push_back(Tensor::empty(s.shape, s.dtype, s.device.value_or(device)));
     }
     if (t_observer)
-      run_observed(c);
+      run_observed(c, device);
     else if (op.kernel)
-      op.kernel(c);
+      run_kernel(c, device);
     if (op.backward && t_grad_enabled && any_requires_grad(c.inputs)) g_tape_hook(c);
   }
   if (half != DType::f32)

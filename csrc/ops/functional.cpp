@@ -1,5 +1,7 @@
 #include "ops/functional.h"
 
+#include "ops/device.h"
+
 namespace annx::ops {
 
 Tensor number(double value) {
@@ -8,8 +10,14 @@ Tensor number(double value) {
   return t;
 }
 
-Tensor full(const Dims& shape, double value, DType dtype) {
-  return call(def::full, {}, {Attr(shape), Attr(value), Attr(dtype)});
+Tensor full(const Dims& shape, double value, DType dtype, Device device) {
+  return call(def::full, {}, {Attr(shape), Attr(value), Attr(dtype), device_attr(device)});
+}
+
+Tensor to_device(const Tensor& x, Device device) {
+  return x.device() == device
+             ? x
+             : call(def::to_device, {x}, {device_attr(device), device_attr(x.device())});
 }
 
 Tensor sum_to(const Tensor& x, const Dims& shape) {

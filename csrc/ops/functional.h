@@ -70,11 +70,14 @@ inline Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t stop, i
 void copy_into(const Tensor& destination, const Tensor& source);
 
 // Creation.
-Tensor full(const Dims& shape, double value, DType dtype);
+Tensor full(const Dims& shape, double value, DType dtype, Device device = {});
 inline Tensor zeros(const Dims& shape, DType dtype) { return full(shape, 0, dtype); }
 inline Tensor ones(const Dims& shape, DType dtype) { return full(shape, 1, dtype); }
-inline Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), x.dtype()); }
-inline Tensor ones_like(const Tensor& x) { return ones(x.shape(), x.dtype()); }
+inline Tensor zeros_like(const Tensor& x) { return full(x.shape(), 0, x.dtype(), x.device()); }
+inline Tensor ones_like(const Tensor& x) { return full(x.shape(), 1, x.dtype(), x.device()); }
+
+// x on another device; x itself where it is there already.
+Tensor to_device(const Tensor& x, Device device);
 
 // Reductions. An empty dims means all axes.
 inline Tensor sum(const Tensor& x, const Dims& dims = {}, bool keepdim = false) {

@@ -2,6 +2,7 @@
 // bench cases are derived from this table; read docs/adding-an-op.md beside it.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "core/small_vec.h"
@@ -76,6 +77,7 @@ struct OutputSpec {
   int alias = -1;  // index of the input whose storage it views, or -1 for fresh memory
   Dims strides{};  // of the view, in elements
   int64_t offset = 0;
+  std::optional<Device> device{};  // of fresh memory; by default where the inputs are
 };
 using OutputSpecs = SmallVec<OutputSpec, 2>;
 
@@ -121,6 +123,7 @@ enum OpFlags : uint32_t {
   kElementwise = 1u << 8,
   kPromoteTail = 1u << 9,  // as kPromote, leaving the first input alone (where's condition)
   kKeyed = 1u << 10,       // attribute 0 is a key of the random stream
+  kAnyDevice = 1u << 15,   // the kernel itself takes tensors of any device (transfers, fills)
 };
 
 struct OpDef {

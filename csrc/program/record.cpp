@@ -182,6 +182,10 @@ void Recorder::depends_on_values(const char* op) {
 }
 
 void Recorder::before(const OpCall& c) {
+  for (const TensorList* list : {&c.inputs, &c.outputs})
+    for (const Tensor& t : *list)
+      if (t.defined() && !t.device().is_cpu())
+        refuse(ErrorKind::runtime, c.op->name, "expected tensors on cpu inside a captured call");
   if (!(c.op->flags & kMutates)) return;
   versions_.clear();
   for (const Tensor& t : c.inputs) versions_.push_back(t.defined() ? t.storage()->version() : 0);

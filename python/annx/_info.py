@@ -37,7 +37,10 @@ def _cuda() -> str:
     state = _core.cuda_info()
     if not state["available"]:
         return f"built in, not usable: {state['reason']}"
-    devices = ", ".join(str(device) for device in state["devices"])
+    devices = ", ".join(
+        f"{d['name']} ({d['capability'][0]}.{d['capability'][1]}, {d['memory'] / 2**30:.0f} GiB)"
+        for d in state["devices"]
+    )
     return f"{devices} (driver {state['driver']}, runtime {state['runtime']})"
 
 

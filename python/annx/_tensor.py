@@ -58,6 +58,10 @@ def numpy(self: Tensor) -> np.ndarray[Any, Any]:
             "[numpy] expected a tensor without gradient but got one that requires it: "
             "use detach().numpy()"
         )
+    if self.device.type != "cpu":
+        raise TypeError(
+            f"[numpy] expected a tensor on cpu but got one on {self.device}: use .cpu() first"
+        )
     if self.dtype is _core.bfloat16:
         self = self.float()
     return np.asarray(memoryview(self))
@@ -72,7 +76,7 @@ def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.n
 
 def tolist(self: Tensor) -> Any:
     """The values as nested Python lists (a number for a scalar)."""
-    return numpy(self.detach()).tolist()
+    return numpy(cpu(self.detach())).tolist()
 
 
 def __dlpack__(
@@ -85,39 +89,43 @@ def __dlpack__(
 ) -> Any:
     if dl_device is not None and tuple(dl_device) != (1, 0):
         raise BufferError(f"[dlpack] expected the CPU device (1, 0) but got {dl_device}")
+    if self.device.type != "cpu":
+        raise BufferError(
+            f"[dlpack] expected a tensor on cpu but got one on {self.device}: use .cpu() first"
+        )
     versioned = max_version is not None and max_version[0] >= 1
     return _core.to_dlpack(self, versioned, bool(copy))
 
 
 def __dlpack_device__(self: Tensor) -> tuple[int, int]:
-    return (1, 0)
+    return (1, 0) if self.device.type == "cpu" else (2, self.device.index)
 
 
 def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """self in another dtype or on another device: to(dtype), to("cpu"), to(other)."""
-    from annx._creation import check_device
-
+    """self in another dtype or on another device: to(dtype), to("cuda"), to(other)."""
     result = self
     for value in (*args, *kwargs.values()):
         if isinstance(value, Tensor):
+            result = _core.to_device(result, str(value.device))
             value = value.dtype
         if isinstance(value, _core.device) or (
             isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda")
         ):
-            check_device(value, "to")
+            result = _core.to_device(result, str(value))
         elif value is not None and not isinstance(value, bool):
             result = _ops.cast(result, _core.dtype_from_name(value))
     return result
 
 
 def cpu(self: Tensor) -> Tensor:
-    """self on the CPU."""
-    return self
+    """self on the CPU: a copy when it is on another device."""
+    return _core.to_device(self, "cpu")
 
 
-def cuda(self: Tensor) -> Tensor:
-    """self on the first CUDA device; raises RuntimeError where there is none."""
-    return to(self, "cuda")
+def cuda(self: Tensor, device: Any = None) -> Tensor:
+    """self on a CUDA device, the first by default; raises RuntimeError where there is none."""
+    name = f"cuda:{device}" if isinstance(device, int) else str(device or "cuda")
+    return _core.to_device(self, name)
 
 
 def _caster(name: str) -> Callable[[Tensor], Tensor]:
@@ -137,12 +145,12 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 def zero_(self: Tensor) -> Tensor:
     """Writes 0 to every element, off the tape."""
-    return self.copy_(_ops.full((), 0.0, dtype=self.dtype))
+    return self.copy_(_ops.full((), 0.0, dtype=self.dtype, device=str(self.device)))
 
 
 def fill_(self: Tensor, value: float) -> Tensor:
     """Writes value to every element, off the tape."""
-    return self.copy_(_ops.full((), value, dtype=self.dtype))
+    return self.copy_(_ops.full((), value, dtype=self.dtype, device=str(self.device)))
 
 
 def reshape_as(self: Tensor, other: Tensor) -> Tensor:
@@ -171,13 +179,15 @@ def __contains__(self: Tensor, value: Any) -> bool:
 
 
 def __repr__(self: Tensor) -> str:
-    values = numpy(self.detach())
+    values = numpy(cpu(self.detach()))
     body = np.array2string(values, separator=", ", prefix="tensor(", threshold=1000, precision=4)
     extra = ""
     if self.dtype not in (_core.float32, _core.int64, _core.bool_) or values.size == 0:
         extra += f", dtype={self.dtype!r}"
     if values.size == 0 and values.ndim > 1:
         extra += f", size={self.shape}"
+    if self.device.type != "cpu":
+        extra += f", device='{self.device}'"
     if not self.is_leaf:
         extra += f", grad_fn={self.grad_fn}"
     elif self.requires_grad:
@@ -192,9 +202,14 @@ def __format__(self: Tensor, spec: str) -> str:
 
 
 def _rebuild(
-    array: np.ndarray[Any, Any], dtype: _core.dtype, requires_grad: bool, cls: type[Tensor]
+    array: np.ndarray[Any, Any],
+    dtype: _core.dtype,
+    requires_grad: bool,
+    cls: type[Tensor],
+    device: str = "cpu",
 ) -> Tensor:
     data = _ops.cast(_core.from_buffer(array, copy=True), dtype)
+    data = _core.to_device(data, device)
     if cls is not Tensor:
         return _core.make_subclass(cls, data, requires_grad)
     data.requires_grad = requires_grad
@@ -204,8 +219,8 @@ def _rebuild(
 def __reduce_ex__(self: Tensor, protocol: SupportsIndex) -> Any:
     if not self.is_leaf:
         raise RuntimeError("[pickle] expected a leaf tensor: use detach() first")
-    array = np.array(numpy(self.detach()))
-    return _rebuild, (array, self.dtype, self.requires_grad, type(self))
+    array = np.array(numpy(cpu(self.detach())))
+    return _rebuild, (array, self.dtype, self.requires_grad, type(self), str(self.device))
 
 
 def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:

@@ -1,6 +1,7 @@
 // Writing into a tensor that exists already: buffers' owners and loaders only.
 #include <cstring>
 
+#include "ops/device.h"
 #include "ops/functional.h"
 
 namespace annx {
@@ -43,7 +44,13 @@ namespace ops {
 
 void copy_into(const Tensor& destination, const Tensor& source) {
   GradModeGuard no_grad(false);
-  const Tensor s = expand(cast(source, destination.dtype()), destination.shape());
+  const Tensor s = to_device(expand(cast(source, destination.dtype()), destination.shape()),
+                             destination.device());
+  if (!destination.device().is_cpu()) {
+    copy_elements(s, destination);
+    destination.storage()->bump_version();
+    return;
+  }
   call_all(copy_def, {destination, s});
 }
 

@@ -2,6 +2,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "cuda/backend.h"
+#include "ops/device.h"
 #include "ops/functional.h"
 
 namespace annx {
@@ -15,6 +17,7 @@ void full_infer(const OpCall& c, OutputSpecs& specs) {
   const Dims shape(c.attr(0).ints());
   numel_of(shape, "full");
   specs.push_back({shape, dtype_or(c.attr(2), DType::f32)});
+  specs.back().device = device_from_attr(c.attr(3), "full");
 }
 
 void fill(void* out, DType dtype, int64_t n, double value) {
@@ -30,7 +33,14 @@ void fill(void* out, DType dtype, int64_t n, double value) {
 }
 
 void full_kernel(const OpCall& c) {
-  fill(c.out().raw(), c.out().dtype(), c.out().numel(), c.attr(1).f());
+  const Tensor& out = c.out();
+  if (out.device().is_cpu()) return fill(out.raw(), out.dtype(), out.numel(), c.attr(1).f());
+  uint64_t bits = 0;
+  store_scalar(&bits, out.dtype(), c.attr(1).f());
+  const auto count = static_cast<size_t>(out.numel());
+  cuda::check(cuda::api("full", out.device())
+                  .fill(out.device().index, out.device_raw(), bits, itemsize(out.dtype()), count),
+              "full");
 }
 
 void arange_infer(const OpCall& c, OutputSpecs& specs) {
@@ -75,13 +85,13 @@ namespace def {
 
 const OpDef full = {.name = "full",
                     .signature =
-                        "full(int[] size, float fill_value, *, dtype? dtype=None) -> "
-                        "Tensor",
+                        "full(int[] size, float fill_value, *, dtype? dtype=None, str? "
+                        "device=None) -> Tensor",
                     .doc = "A tensor of shape size filled with fill_value (float32 by default).",
                     .infer = full_infer,
                     .kernel = full_kernel,
                     .cost = fill_cost,
-                    .flags = kNoMethod};
+                    .flags = kNoMethod | kAnyDevice};
 const OpDef arange = {.name = "arange",
                       .signature =
                           "arange(float start, float end, float step=1.0, *, dtype? "
