@@ -1,18 +1,22 @@
 // Opens a SIMD target region and namespace annx::<target>; end.h closes it.
 // The spine defines ANNX_TARGET (the name) and one of ANNX_TARGET_SCALAR, ANNX_TARGET_AVX2,
 // ANNX_TARGET_AVX512, ANNX_TARGET_NEON. No include guard: it is meant once per kernel file.
+// Device code defines ANNX_TARGET_CUDA; tests compile the same for the CPU.
 #include <stddef.h>
 #include <stdint.h>
 #if defined(ANNX_TARGET_AVX2) || defined(ANNX_TARGET_AVX512)
 #include <immintrin.h>
 #elif defined(ANNX_TARGET_NEON)
 #include <arm_neon.h>
-#elif !defined(ANNX_TARGET_SCALAR)
+#elif !defined(ANNX_TARGET_SCALAR) && !defined(ANNX_TARGET_CUDA)
 #error "define ANNX_TARGET and ANNX_TARGET_<NAME> before including dispatch/begin.h"
 #endif
 
 // Free functions and static members; ANNX_INLINE_MEMBER is for operator() of functors.
-#if defined(ANNX_TARGET_SCALAR)
+#if defined(ANNX_TARGET_CUDA) && defined(__CUDACC__)
+#define ANNX_INLINE static __device__ __forceinline__
+#define ANNX_INLINE_MEMBER __device__ __forceinline__
+#elif defined(ANNX_TARGET_SCALAR) || defined(ANNX_TARGET_CUDA)
 // The reference is there to be right: forcing its loops into one another costs minutes to compile.
 #define ANNX_INLINE static inline __attribute__((unused))
 #define ANNX_INLINE_MEMBER inline
@@ -21,7 +25,11 @@
 #define ANNX_INLINE_MEMBER inline __attribute__((always_inline))
 #endif
 // Rare paths that must stay out of the hot loop.
+#if defined(ANNX_TARGET_CUDA) && defined(__CUDACC__)
+#define ANNX_NOINLINE static __device__ __noinline__
+#else
 #define ANNX_NOINLINE static __attribute__((noinline, unused))
+#endif
 
 #if defined(ANNX_TARGET_AVX2)
 #if defined(__clang__)
@@ -57,13 +65,17 @@ namespace ANNX_TARGET {
 #include "simd/vec_avx2.h"
 #elif defined(ANNX_TARGET_AVX512)
 #include "simd/vec_avx512.h"
+#elif defined(ANNX_TARGET_CUDA)
+#include "simd/vec_cuda.h"
 #else
 #include "simd/vec_neon.h"
 #endif
 
 #include "simd/vec_common-inl.h"
 
+#if !defined(ANNX_TARGET_CUDA)
 #include "simd/loops-inl.h"
+#endif
 
 // The order matters: each needs those above it.
 #include "numerics/poly-inl.h"
