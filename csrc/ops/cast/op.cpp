@@ -1,7 +1,7 @@
 // Conversions between dtypes and copies into row-major memory.
 #include <cstring>
-#include <limits>
 
+#include "ops/cast/convert.h"
 #include "ops/elementwise/unary_rule.h"
 
 namespace annx {
@@ -16,25 +16,6 @@ struct BF16 {
   uint16_t bits;
   operator float() const { return bf16_to_f32(bits); }
 };
-
-template <class To, class From>
-To convert(From v) {
-  if constexpr (std::is_same_v<To, Bool8>) {
-    return {static_cast<uint8_t>(v != From(0))};
-  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
-    // Saturates and sends NaN to 0, so that every machine gives the same integer.
-    if (v != v) return 0;
-    if (v >= -static_cast<From>(std::numeric_limits<int64_t>::min())) {
-      return static_cast<To>(std::numeric_limits<int64_t>::max());
-    }
-    if (v < static_cast<From>(std::numeric_limits<int64_t>::min())) {
-      return static_cast<To>(std::numeric_limits<int64_t>::min());
-    }
-    return static_cast<To>(static_cast<int64_t>(v));
-  } else {
-    return static_cast<To>(v);
-  }
-}
 
 template <class From>
 auto load_element(const From* p) {

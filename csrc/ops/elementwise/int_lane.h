@@ -1,4 +1,5 @@
 // One integer with the vocabulary of the SIMD vectors, so that a row's formula serves integers too.
+// constexpr, so that device code may call it.
 #pragma once
 
 #include <cstdint>
@@ -19,40 +20,45 @@ struct IntLane {
   Value v;
 
   // Unsigned arithmetic: overflow wraps, as NumPy's does, and is defined.
-  friend IntLane operator+(IntLane a, IntLane b) { return make(Wide(a.v) + Wide(b.v)); }
-  friend IntLane operator-(IntLane a, IntLane b) { return make(Wide(a.v) - Wide(b.v)); }
-  friend IntLane operator*(IntLane a, IntLane b) { return make(Wide(a.v) * Wide(b.v)); }
+  friend constexpr IntLane operator+(IntLane a, IntLane b) { return make(Wide(a.v) + Wide(b.v)); }
+  friend constexpr IntLane operator-(IntLane a, IntLane b) { return make(Wide(a.v) - Wide(b.v)); }
+  friend constexpr IntLane operator*(IntLane a, IntLane b) { return make(Wide(a.v) * Wide(b.v)); }
   // Rounds down, as Python's //; by zero gives 0 where the machine would trap.
-  friend IntLane operator/(IntLane a, IntLane b) {
+  friend constexpr IntLane operator/(IntLane a, IntLane b) {
     if (b.v == 0) return make(Wide(0));
-    if (std::is_signed_v<Value> && b.v == static_cast<Value>(-1)) return -a;
-    const Value q = static_cast<Value>(a.v / b.v);
-    const bool inexact = a.v % b.v != 0;
-    return {static_cast<Value>(q - (inexact && (a.v < 0) != (b.v < 0)))};
+    if constexpr (std::is_signed_v<Value>) {
+      if (b.v == static_cast<Value>(-1)) return -a;
+      const bool inexact = a.v % b.v != 0;
+      return {static_cast<Value>(a.v / b.v - (inexact && (a.v < 0) != (b.v < 0)))};
+    }
+    return {static_cast<Value>(a.v / b.v)};
   }
-  friend IntLane floor(IntLane a) { return a; }
-  friend IntLane operator-(IntLane a) { return make(Wide(0) - Wide(a.v)); }
-  friend IntLane abs(IntLane a) { return a.v < 0 ? -a : a; }
-  friend IntLane min(IntLane a, IntLane b) { return a.v < b.v ? a : b; }
-  friend IntLane max(IntLane a, IntLane b) { return a.v > b.v ? a : b; }
-  friend bool lt(IntLane a, IntLane b) { return a.v < b.v; }
-  friend bool le(IntLane a, IntLane b) { return a.v <= b.v; }
-  friend bool gt(IntLane a, IntLane b) { return a.v > b.v; }
-  friend bool ge(IntLane a, IntLane b) { return a.v >= b.v; }
-  friend bool eq(IntLane a, IntLane b) { return a.v == b.v; }
-  friend bool ne(IntLane a, IntLane b) { return a.v != b.v; }
-  friend IntLane select(bool m, IntLane a, IntLane b) { return m ? a : b; }
-  friend IntLane fnma(IntLane a, IntLane b, IntLane c) { return c - a * b; }
-  friend IntLane is_nan(IntLane) { return make(Wide(0)); }
+  friend constexpr IntLane floor(IntLane a) { return a; }
+  friend constexpr IntLane operator-(IntLane a) { return make(Wide(0) - Wide(a.v)); }
+  friend constexpr IntLane abs(IntLane a) {
+    if constexpr (std::is_signed_v<Value>) return a.v < 0 ? -a : a;
+    return a;
+  }
+  friend constexpr IntLane min(IntLane a, IntLane b) { return a.v < b.v ? a : b; }
+  friend constexpr IntLane max(IntLane a, IntLane b) { return a.v > b.v ? a : b; }
+  friend constexpr bool lt(IntLane a, IntLane b) { return a.v < b.v; }
+  friend constexpr bool le(IntLane a, IntLane b) { return a.v <= b.v; }
+  friend constexpr bool gt(IntLane a, IntLane b) { return a.v > b.v; }
+  friend constexpr bool ge(IntLane a, IntLane b) { return a.v >= b.v; }
+  friend constexpr bool eq(IntLane a, IntLane b) { return a.v == b.v; }
+  friend constexpr bool ne(IntLane a, IntLane b) { return a.v != b.v; }
+  friend constexpr IntLane select(bool m, IntLane a, IntLane b) { return m ? a : b; }
+  friend constexpr IntLane fnma(IntLane a, IntLane b, IntLane c) { return c - a * b; }
+  friend constexpr IntLane is_nan(IntLane) { return make(Wide(0)); }
 
-  static IntLane make(Wide w) { return {static_cast<Value>(w)}; }
-  static IntLane load(const T* p) {
+  static constexpr IntLane make(Wide w) { return {static_cast<Value>(w)}; }
+  static constexpr IntLane load(const T* p) {
     if constexpr (std::is_same_v<T, Bool8>)
       return {p->v != 0};
     else
       return {*p};
   }
-  void store(T* p) const {
+  constexpr void store(T* p) const {
     if constexpr (std::is_same_v<T, Bool8>)
       p->v = v != 0;
     else
