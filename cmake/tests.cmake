@@ -37,3 +37,18 @@ foreach(source IN LISTS test_sources)
     set_tests_properties(${name} PROPERTIES ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
   endif()
 endforeach()
+
+# The CUDA backend compiled for the CPU, over an emulated runtime: what tests/gpu runs on where there
+# is no device. Built on request: `--target annx_cuda_emulation`.
+add_library(annx_cuda_emulation MODULE EXCLUDE_FROM_ALL tests/gpu/emulation/emulation.cpp)
+file(GLOB_RECURSE emulated_sources CONFIGURE_DEPENDS csrc/*.cu)
+foreach(source IN LISTS emulated_sources)
+  # A file of C++ that includes it: a .cu file would be given to the CUDA compiler.
+  cmake_path(RELATIVE_PATH source BASE_DIRECTORY "${PROJECT_SOURCE_DIR}/csrc" OUTPUT_VARIABLE name)
+  set(emulated "${PROJECT_BINARY_DIR}/emulation/${name}.cpp")
+  file(CONFIGURE OUTPUT "${emulated}" CONTENT "#include \"@name@\"\n" @ONLY)
+  target_sources(annx_cuda_emulation PRIVATE "${emulated}")
+endforeach()
+target_include_directories(annx_cuda_emulation PRIVATE csrc tests/gpu/emulation)
+target_link_libraries(annx_cuda_emulation PRIVATE annx_flags Threads::Threads)
+set_target_properties(annx_cuda_emulation PROPERTIES OUTPUT_NAME _annx_cuda PREFIX "" SUFFIX ".so")
