@@ -500,6 +500,12 @@ void init_tensor_type(py::module_& m) {
   py::handle(reinterpret_cast<PyObject*>(tensor_type)).attr("__array_ufunc__") = py::none();
 
   py::class_<Device>(m, "device", "Where a tensor's memory is: 'cpu' or 'cuda:0'.")
+      .def(py::init([](const std::string& name) { return named_device(name.c_str(), "device"); }),
+           py::arg("type"))
+      .def(py::init([](const std::string& type, int index) {
+             return named_device((type + ":" + std::to_string(index)).c_str(), "device");
+           }),
+           py::arg("type"), py::arg("index"))
       .def_property_readonly("type", [](Device d) { return d.is_cpu() ? "cpu" : "cuda"; })
       .def_property_readonly("index", [](Device d) { return int{d.index}; })
       .def("__str__",

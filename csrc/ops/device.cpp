@@ -100,7 +100,7 @@ void copy_elements(const Tensor& from, const Tensor& to) {
   launch(c, "copy", to);
 }
 
-Device parse_device(const char* text, const char* op) {
+Device named_device(const char* text, const char* op) {
   const std::string name = text;
   const size_t colon = name.find(':');
   const std::string kind = name.substr(0, colon);
@@ -113,7 +113,12 @@ Device parse_device(const char* text, const char* op) {
   if (kind == "cpu") return device;
   device.kind = DeviceKind::cuda;
   device.index = static_cast<int8_t>(std::stoi(digits));
-  cuda::api(op, device, text);
+  return device;
+}
+
+Device parse_device(const char* text, const char* op) {
+  const Device device = named_device(text, op);
+  if (!device.is_cpu()) cuda::api(op, device, text);
   return device;
 }
 

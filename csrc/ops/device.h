@@ -29,7 +29,9 @@ inline void run_kernel(const OpCall& c, Device device) {
 // device, any strides.
 void copy_elements(const Tensor& from, const Tensor& to);
 
-// "cpu", "cuda" or "cuda:1"; throws on anything else, and where there is no such device.
+// "cpu", "cuda" or "cuda:1"; throws on anything else.
+Device named_device(const char* text, const char* op);
+// The same, and throws where there is no such device.
 Device parse_device(const char* text, const char* op);
 
 // A device as an attribute: none for the CPU.

@@ -24,6 +24,7 @@ uint8: Final[dtype]
 bool_: Final[dtype]
 
 class device:
+    def __init__(self, type: str, index: int = ...) -> None: ...
     @property
     def type(self) -> str: ...
     @property
