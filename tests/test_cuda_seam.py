@@ -6,6 +6,7 @@ tools/gpu_check.py runs.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,10 @@ import annx
 import numpy as np
 import pytest
 from annx import _core
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+import gpu_check  # noqa: E402
 
 PACKAGE = Path(_core.__file__).parent
 LIBRARY = PACKAGE / "_annx_cuda.so"
@@ -204,3 +209,27 @@ def test_a_machine_without_a_driver_is_told_so() -> None:
     if not BUILT or annx.cuda.is_available():
         return
     assert re.search(r"cudaErrorInsufficientDriver|cudaErrorNoDevice", reason()), reason()
+
+
+def test_the_ledger_covers_what_the_readme_claims() -> None:
+    """A kernel is called verified only while the hash of its sources stands in the ledger."""
+    ledger = json.loads(gpu_check.LEDGER.read_text())
+    for run in ledger["runs"]:
+        assert run["kernels"]
+        assert {"date", "commit", "device", "driver", "tests"} <= set(run)
+    families = gpu_check.verified()
+    assert {"cuda", "ops/unary", "ops/activation", "ops/arithmetic", "ops/cast"} <= set(families)
+    row = next(s for s in (ROOT / "README.md").read_text().splitlines() if s.startswith("| **CUDA"))
+    assert ("compiled, not run" in row) is not all(families.values()), families
+
+
+def test_a_change_of_any_source_changes_the_hash() -> None:
+    files = gpu_check.sources_of(ROOT / "csrc" / "ops" / "activation" / "cuda.cu", set())
+    names = {path.relative_to(ROOT / "csrc").as_posix() for path in files}
+    assert {
+        "ops/activation/rows.def",
+        "ops/elementwise/cuda_thread-inl.h",
+        "numerics/exp_log-inl.h",
+        "simd/vec_cuda.h",
+        "cuda/layout.h",
+    } <= names
