@@ -2,8 +2,8 @@
 
     python tools/gpu_check.py                       # all of it
     python tools/gpu_check.py --wheel WHEEL         # a wheel built elsewhere
-    python tools/gpu_check.py --no-isolation        # where nothing can be fetched: with the machine's
-                                                    # nvcc, scikit-build-core, pybind11, cmake, ninja
+    python tools/gpu_check.py --no-isolation  # where nothing can be fetched: with the machine's
+                                              # nvcc, scikit-build-core, pybind11, cmake, ninja
     python tools/gpu_check.py --emulated LIBRARY    # the checks alone, on an emulated device, with
                                                     # the annx that this interpreter has installed
 
