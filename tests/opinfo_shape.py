@@ -217,6 +217,12 @@ JOINS = [
     OpInfo("contiguous", lambda x: x, lambda rng: [((rng.standard_normal((4, 3)).T,), {})]),
     OpInfo("clone", lambda x: x, of(((3, 4), (), {}), ((0,), (), {}))),
     OpInfo(
+        "channels_last",
+        lambda x: x,
+        of(((2, 3, 4, 5), (), {}), ((1, 17, 9), (), {}), ((2, 0, 3), (), {})),
+        [((np.ones((2, 3)),), {}, ValueError, r"\[channels_last\] expected an input of shape")],
+    ),
+    OpInfo(
         "cast",
         lambda x, dtype: x.astype(dtype),
         lambda rng: [

@@ -34,6 +34,7 @@ PYTHON_LAYERS = (
         "_creation",
         "_functions",
         "_info",
+        "_layout",
         "_safetensors",
         "_tensor",
         "autograd",

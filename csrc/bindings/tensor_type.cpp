@@ -374,12 +374,6 @@ PyObject* m_stride(PyObject* self, PyObject*) { return dims_tuple(self_of(self).
 PyObject* m_detach(PyObject* self, PyObject*) {
   return guarded([&] { return wrap(self_of(self).detach()); });
 }
-PyObject* m_contiguous(PyObject* self, PyObject*) {
-  return guarded([&] { return wrap(ops::contiguous(self_of(self))); });
-}
-PyObject* m_is_contiguous(PyObject* self, PyObject*) {
-  return PyBool_FromLong(self_of(self).is_contiguous());
-}
 PyObject* m_data_ptr(PyObject* self, PyObject*) {
   return PyLong_FromVoidPtr(self_of(self).device_raw());
 }
@@ -412,8 +406,6 @@ PyMethodDef methods[] = {
      "size(dim=None)\n--\n\nThe shape, or one size."},
     {"stride", m_stride, METH_NOARGS, "stride()\n--\n\nStrides in elements."},
     {"detach", m_detach, METH_NOARGS, "detach()\n--\n\nThe same values, off the tape."},
-    {"contiguous", m_contiguous, METH_NOARGS, "contiguous()\n--\n\nself in row-major memory."},
-    {"is_contiguous", m_is_contiguous, METH_NOARGS, "is_contiguous()\n--\n\nWhether row-major."},
     {"data_ptr", m_data_ptr, METH_NOARGS, "data_ptr()\n--\n\nAddress of the first element."},
     {"retain_grad", m_retain_grad, METH_NOARGS,
      "retain_grad()\n--\n\nKeeps grad of a computed tensor after backward."},

@@ -84,6 +84,15 @@ Tensor Tensor::empty(const Dims& shape, DType dtype, Device device) {
   return Tensor(std::move(impl));
 }
 
+Tensor Tensor::empty_strided(const Dims& shape, const Dims& strides, DType dtype, Device device) {
+  Tensor t = empty(shape, dtype, device);
+  if (!strides.empty()) {
+    t.impl()->strides = strides;
+    t.impl()->contiguous = is_contiguous_layout(shape, strides);
+  }
+  return t;
+}
+
 Tensor Tensor::from_storage(Ref<Storage> storage, const Dims& shape, const Dims& strides,
                             DType dtype, int64_t offset) {
   auto impl = make_ref<TensorImpl>();

@@ -83,6 +83,9 @@ class Tensor {
 
   // Uninitialised, row-major.
   static Tensor empty(const Dims& shape, DType dtype, Device device = {});
+  // Uninitialised; strides describe a dense layout (core/layout.h), or are empty for row-major.
+  static Tensor empty_strided(const Dims& shape, const Dims& strides, DType dtype,
+                              Device device = {});
   // A view of the storage of base (no grad meta).
   static Tensor view_of(const Tensor& base, const Dims& shape, const Dims& strides, int64_t offset);
   static Tensor from_storage(Ref<Storage> storage, const Dims& shape, const Dims& strides,

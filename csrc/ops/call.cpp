@@ -1,5 +1,6 @@
 #include "ops/call.h"
 
+#include "core/layout.h"
 #include "ops/device.h"
 #include "ops/functional.h"
 
@@ -146,12 +147,15 @@ void run(OpCall& c) {
     const Device device = device_of(c);
     OutputSpecs specs;
     op.infer(c, specs);
+    if ((op.flags & kElementwise) && device.is_cpu())
+      specs[0].strides = kept_layout(c.inputs.data(), c.inputs.size(), specs[0].shape);
     c.outputs.clear();
     for (const OutputSpec& s : specs) {
       if (s.alias >= 0)
         c.outputs.push_back(Tensor::view_of(c.inputs[s.alias], s.shape, s.strides, s.offset));
       else
-        c.outputs.push_back(Tensor::empty(s.shape, s.dtype, s.device.value_or(device)));
+        c.outputs.push_back(
+            Tensor::empty_strided(s.shape, s.strides, s.dtype, s.device.value_or(device)));
     }
     if (t_observer)
       run_observed(c, device);

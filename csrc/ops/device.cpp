@@ -93,7 +93,7 @@ void run_on_cuda(const OpCall& c) { launch(c, kernel_name(c), c.out()); }
 
 }  // namespace detail
 
-void copy_elements(const Tensor& from, const Tensor& to) {
+void copy_on_device(const Tensor& from, const Tensor& to) {
   OpCall c;
   c.op = &def::contiguous;
   c.inputs.push_back(from);

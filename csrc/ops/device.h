@@ -27,7 +27,7 @@ inline void run_kernel(const OpCall& c, Device device) {
 
 // Writes from, broadcast to the shape of to and of its dtype, into the memory of to: both on one CUDA
 // device, any strides.
-void copy_elements(const Tensor& from, const Tensor& to);
+void copy_on_device(const Tensor& from, const Tensor& to);
 
 // "cpu", "cuda" or "cuda:1"; throws on anything else.
 Device named_device(const char* text, const char* op);

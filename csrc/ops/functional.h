@@ -1,6 +1,7 @@
 // Ops as C++ functions: what gradient rules and composite ops are written in.
 #pragma once
 
+#include "core/layout.h"
 #include "ops/call.h"
 #include "ops/defs.h"
 
@@ -44,6 +45,9 @@ inline Tensor cast(const Tensor& x, DType dtype) {
 }
 inline Tensor contiguous(const Tensor& x) {
   return x.is_contiguous() ? x : call(def::contiguous, {x});
+}
+inline Tensor channels_last(const Tensor& x) {
+  return is_channels_last(x) ? x : call(def::channels_last, {x});
 }
 
 // Shape.

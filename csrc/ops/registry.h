@@ -75,7 +75,7 @@ struct OutputSpec {
   Dims shape;
   DType dtype = DType::f32;
   int alias = -1;  // index of the input whose storage it views, or -1 for fresh memory
-  Dims strides{};  // of the view, in elements
+  Dims strides{};  // in elements: of the view, or of fresh dense memory (empty: row-major)
   int64_t offset = 0;
   std::optional<Device> device{};  // of fresh memory; by default where the inputs are
 };

@@ -50,6 +50,11 @@ from annx._creation import zeros as zeros  # noqa: E402
 from annx._creation import zeros_like as zeros_like  # noqa: E402
 from annx._functions import *  # noqa: E402, F403
 from annx._jit import jit as jit  # noqa: E402
+from annx._layout import channels_last as channels_last  # noqa: E402
+from annx._layout import channels_last_3d as channels_last_3d  # noqa: E402
+from annx._layout import contiguous_format as contiguous_format  # noqa: E402
+from annx._layout import memory_format as memory_format  # noqa: E402
+from annx._layout import preserve_format as preserve_format  # noqa: E402
 from annx._transforms import grad as grad  # noqa: E402
 from annx._transforms import value_and_grad as value_and_grad  # noqa: E402
 from annx.autograd import custom_gradient as custom_gradient  # noqa: E402

@@ -39,6 +39,7 @@ _ELSEWHERE = {
     "binary_cross_entropy_with_logits",
     "kl_div",
     "contiguous",
+    "channels_last",
     "full",
     "arange",
     "eye",

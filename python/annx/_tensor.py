@@ -8,6 +8,14 @@ import numpy as np
 
 from annx import _core
 from annx._core import Tensor
+from annx._layout import (
+    check_dims,
+    check_format,
+    contiguous_format,
+    has_format,
+    memory_format,
+    preserve_format,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,9 +109,33 @@ def __dlpack_device__(self: Tensor) -> tuple[int, int]:
     return (1, 0) if self.device.type == "cpu" else (2, self.device.index)
 
 
-def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """self in another dtype or on another device: to(dtype), to("cuda"), to(other)."""
+def is_contiguous(self: Tensor, memory_format: memory_format = contiguous_format) -> bool:
+    """Whether the elements lie in memory as memory_format says: row-major if left out."""
+    return has_format(self, check_format("is_contiguous", memory_format))
+
+
+def contiguous(self: Tensor, memory_format: memory_format = contiguous_format) -> Tensor:
+    """self with its elements in memory as memory_format says; a copy where they are not.
+
+    Raises:
+        ValueError: the format is for another number of dimensions.
+    """
+    check_dims("contiguous", self, check_format("contiguous", memory_format))
+    if memory_format is preserve_format or has_format(self, memory_format):
+        return self
+    if memory_format is contiguous_format:
+        return _ops.contiguous(self)
+    return _ops.channels_last(self)
+
+
+def to(
+    self: Tensor, *args: Any, memory_format: memory_format | None = None, **kwargs: Any
+) -> Tensor:
+    """self in another dtype, on another device or in another memory format: to(dtype), to("cuda"),
+    to(other), to(memory_format=annx.channels_last)."""
     result = self
+    if memory_format is not None:
+        result = contiguous(result, memory_format)
     for value in (*args, *kwargs.values()):
         if isinstance(value, Tensor):
             result = _core.to_device(result, str(value.device))
@@ -251,6 +283,8 @@ METHODS: dict[str, Any] = {
         tolist,
         __dlpack__,
         __dlpack_device__,
+        is_contiguous,
+        contiguous,
         to,
         cpu,
         cuda,

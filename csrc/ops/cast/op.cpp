@@ -1,6 +1,8 @@
 // Conversions between dtypes and copies into row-major memory.
 #include <cstring>
+#include <limits>
 
+#include "core/layout.h"
 #include "ops/cast/convert.h"
 #include "ops/elementwise/unary_rule.h"
 
@@ -97,15 +99,19 @@ void cast_kernel(const OpCall& c) {
 
 void cast_rule(BackwardCall& b) { b.set(0, ops::cast(b.grad(), b.input_dtype(0))); }
 
-template <size_t Size>
-void copy_run(const void* const* in, void* out, int64_t n, const double*) {
-  std::memcpy(out, in[0], static_cast<size_t>(n) * Size);
+void copy_kernel(const OpCall& c) { copy_elements(c.in(0), c.out()); }
+
+void clone_infer(const OpCall& c, OutputSpecs& specs) {
+  infer_like_first(c, specs);
+  specs[0].strides = kept_layout(c.inputs.data(), 1, c.in(0).shape());
 }
 
-void copy_kernel(const OpCall& c) {
-  constexpr ElementwiseFn by_size[9] = {nullptr, copy_run<1>, copy_run<2>, nullptr,    copy_run<4>,
-                                        nullptr, nullptr,     nullptr,     copy_run<8>};
-  run_elementwise(by_size[itemsize(c.out().dtype())], c.inputs.data(), 1, c.out(), nullptr, 0.25);
+void channels_last_infer(const OpCall& c, OutputSpecs& specs) {
+  ANNX_CHECK(c.in(0).dim() >= 3, value, "channels_last",
+             "expected an input of shape (N, C, ...) with at least 3 dimensions but got ",
+             c.in(0).shape());
+  infer_like_first(c, specs);
+  specs[0].strides = channels_last_strides(c.in(0).shape());
 }
 
 void pass_rule(BackwardCall& b) { b.set(0, b.grad()); }
@@ -134,10 +140,21 @@ const OpDef contiguous = {.name = "contiguous",
                           .cost = move_cost,
                           .flags = kHalfNative | kNoMethod};
 
+const OpDef channels_last = {.name = "channels_last",
+                             .signature = "channels_last(Tensor input) -> Tensor",
+                             .doc =
+                                 "A copy of input (N, C, ...) in memory that holds the channels of "
+                                 "a position side by side.",
+                             .infer = channels_last_infer,
+                             .kernel = copy_kernel,
+                             .backward = pass_rule,
+                             .cost = elementwise_cost,
+                             .flags = kHalfNative | kNoMethod};
+
 const OpDef clone = {.name = "clone",
                      .signature = "clone(Tensor input) -> Tensor",
-                     .doc = "A copy of input; gradients flow through it.",
-                     .infer = infer_like_first,
+                     .doc = "A copy of input, in its layout; gradients flow through it.",
+                     .infer = clone_infer,
                      .kernel = copy_kernel,
                      .backward = pass_rule,
                      .cost = move_cost,

@@ -47,7 +47,7 @@ void copy_into(const Tensor& destination, const Tensor& source) {
   const Tensor s = to_device(expand(cast(source, destination.dtype()), destination.shape()),
                              destination.device());
   if (!destination.device().is_cpu()) {
-    copy_elements(s, destination);
+    copy_on_device(s, destination);
     destination.storage()->bump_version();
     return;
   }

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/layout.h"
 #include "core/thread_pool.h"
+#include "gemm/kernels.h"
 
 namespace annx {
 
@@ -20,6 +22,18 @@ struct Operand {
   Dims strides;  // in elements, broadcast to the iteration shape
   bool linear;   // walks memory in output order
 };
+
+// Whether t and out, of as many elements, walk memory alike.
+bool same_layout(const Tensor& t, const Tensor& out) {
+  if (out.is_contiguous()) return t.is_contiguous() && t.numel() == out.numel();
+  return t.shape() == out.shape() && t.strides() == out.strides();
+}
+
+Dims reordered(const Dims& values, const Dims& order) {
+  Dims out;
+  for (int64_t i : order) out.push_back(values[static_cast<int>(i)]);
+  return out;
+}
 
 // Merges neighbouring dimensions that every operand walks as one.
 void coalesce(Dims& shape, Operand* operands, int count) {
@@ -81,7 +95,61 @@ void gather_typed(char* dst, const char* src, const Dims& shape, const Dims& str
   }
 }
 
+// Pieces of kBand columns of the transpositions that the outer dimensions count.
+template <class T>
+void transpose_pieces(const T* x, T* out, const Dims& shape, const Dims& strides,
+                      const GemmKernelsOf<T>& kernels) {
+  constexpr int64_t kBand = 64;
+  const int n = shape.size();
+  const int64_t rows = shape[n - 1], cols = shape[n - 2];
+  const int64_t bands = (cols + kBand - 1) / kBand;
+  int64_t outer = 1;
+  for (int i = 0; i < n - 2; ++i) outer *= shape[i];
+  const int64_t grain = std::max<int64_t>(1, 16384 / (rows * std::min(cols, kBand)));
+  parallel_for(outer * bands, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t first = piece % bands * kBand;
+      int64_t rest = piece / bands, at = first;
+      T* to = out + rest * rows * cols + first * rows;
+      for (int d = n - 3; d >= 0; --d) {
+        at += rest % shape[d] * strides[d];
+        rest /= shape[d];
+      }
+      kernels.transpose(rows, std::min(kBand, cols - first), x + at, strides[n - 1], to, rows);
+    }
+  });
+}
+
+// True when the copy is a transposition of many elements, and done.
+bool copy_transposed(const Tensor& x, const Tensor& out) {
+  const size_t size = itemsize(out.dtype());
+  if (x.numel() < 64 || x.shape() != out.shape() || (size != 4 && size != 8)) return false;
+  const Dims order = memory_order(out.strides());
+  Operand from{nullptr, size, reordered(x.strides(), order), false};
+  Dims shape = reordered(x.shape(), order);
+  coalesce(shape, &from, 1);
+  const int n = shape.size();
+  if (n < 2 || from.strides[n - 2] != 1 || from.strides[n - 1] < shape[n - 2]) return false;
+  if (size == 4)
+    transpose_pieces(x.data<float>(), out.data<float>(), shape, from.strides, gemm_kernels().f32);
+  else
+    transpose_pieces(x.data<double>(), out.data<double>(), shape, from.strides, gemm_kernels().f64);
+  return true;
+}
+
+template <size_t Size>
+void copy_run(const void* const* in, void* out, int64_t n, const double*) {
+  std::memcpy(out, in[0], static_cast<size_t>(n) * Size);
+}
+
 }  // namespace
+
+void copy_elements(const Tensor& x, const Tensor& out) {
+  constexpr ElementwiseFn by_size[9] = {nullptr, copy_run<1>, copy_run<2>, nullptr,    copy_run<4>,
+                                        nullptr, nullptr,     nullptr,     copy_run<8>};
+  if (copy_transposed(x, out)) return;
+  run_elementwise(by_size[itemsize(out.dtype())], &x, 1, out, nullptr, 0.25);
+}
 
 void gather_strided(void* dst, const void* src, size_t size, const Dims& shape, const Dims& strides,
                     int64_t begin, int64_t count) {
@@ -134,8 +202,7 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
   const auto grain = static_cast<int64_t>(std::max(8192.0, 32768.0 / std::max(work, 0.125) / 2));
 
   bool all_linear = true;
-  for (int k = 0; k < count; ++k)
-    all_linear = all_linear && inputs[k].is_contiguous() && inputs[k].numel() == n;
+  for (int k = 0; k < count; ++k) all_linear = all_linear && same_layout(inputs[k], out);
   if (all_linear) {
     auto body = [&](int64_t begin, int64_t end) {
       const void* in[kMaxElementwiseInputs];
@@ -153,6 +220,11 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
   for (int k = 0; k < count; ++k) {
     operands[k] = {static_cast<const char*>(inputs[k].raw()), itemsize(inputs[k].dtype()),
                    broadcast_strides(inputs[k], shape), false};
+  }
+  if (!out.is_contiguous()) {
+    const Dims order = memory_order(out.strides());
+    for (int k = 0; k < count; ++k) operands[k].strides = reordered(operands[k].strides, order);
+    shape = reordered(shape, order);
   }
   coalesce(shape, operands, count);
   for (int k = 0; k < count; ++k)

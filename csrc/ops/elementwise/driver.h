@@ -8,8 +8,7 @@ namespace annx {
 
 inline constexpr int kMaxElementwiseInputs = 4;
 
-// Applies fn to inputs (each broadcast to the shape of out, which is contiguous). work is the rough
-// cost of an element in nanoseconds, from which the grain of parallel work follows.
+// Applies fn to inputs (each broadcast to the shape of out, which is dense). work is the rough cost of an element in nanoseconds, from which the grain of parallel work follows.
 void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Tensor& out,
                      const double* params = nullptr, double work = 0.5);
 
@@ -22,6 +21,9 @@ struct ElementwisePlan {
 // Asks the kernel of c, whose tensors need no memory; fn stays null if the op does not come through
 // run_elementwise.
 ElementwisePlan elementwise_plan(const OpCall& c);
+
+// Copies x, broadcast to the shape of out, to out of the same dtype and any dense layout.
+void copy_elements(const Tensor& x, const Tensor& out);
 
 // Copies the elements begin..begin+count (row-major order of shape) of a strided operand to dst.
 void gather_strided(void* dst, const void* src, size_t size, const Dims& shape, const Dims& strides,

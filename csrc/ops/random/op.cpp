@@ -2,9 +2,11 @@
 // of seed, counter and element, so it does not depend on threads, targets or chunks.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/thread_pool.h"
 #include "ops/elementary/kernels.h"
+#include "ops/elementwise/driver.h"
 #include "ops/functional.h"
 #include "ops/random/generator.h"
 
@@ -110,6 +112,7 @@ TensorList bernoulli(const OpCall& c) {
 
 void dropout_infer(const OpCall& c, OutputSpecs& specs) {
   specs.push_back({c.in(0).shape(), c.in(0).dtype()});
+  specs[0].strides = kept_layout(c.inputs.data(), 1, c.in(0).shape());
 }
 
 // out = x / (1 - p) where the element's uniform is at least p, else 0. The mask is never stored:
@@ -118,7 +121,16 @@ template <class T>
 void dropout_run(const OpCall& c, void (*uniform)(uint64_t, uint64_t, int64_t, T*, int64_t)) {
   GradModeGuard no_grad(false);
   const RandomState s = random_state_of(c.attr(0));
-  const Tensor x = ops::contiguous(c.in(0));
+  const bool flat = c.out().is_contiguous();
+  const Tensor x = flat ? ops::contiguous(c.in(0)) : c.in(0);
+  // An element's uniform goes by its place in row-major order, whatever the layout.
+  Tensor drawn;
+  if (!flat) {
+    const Tensor row_major = Tensor::empty(x.shape(), x.dtype());
+    fill_uniform(row_major, s);
+    drawn = Tensor::empty_strided(x.shape(), x.strides(), x.dtype());
+    copy_elements(row_major, drawn);
+  }
   const double p = c.attr(1).f();
   const T threshold = static_cast<T>(p), scale = static_cast<T>(1 / (1 - p));
   const T* in = x.data<T>();
@@ -128,7 +140,10 @@ void dropout_run(const OpCall& c, void (*uniform)(uint64_t, uint64_t, int64_t, T
     T u[kTile];
     for (int64_t at = begin; at < end; at += kTile) {
       const int64_t n = std::min(kTile, end - at);
-      uniform(s.seed, s.counter, at, u, n);
+      if (flat)
+        uniform(s.seed, s.counter, at, u, n);
+      else
+        std::memcpy(u, drawn.data<T>() + at, static_cast<size_t>(n) * sizeof(T));
       for (int64_t i = 0; i < n; ++i) out[at + i] = u[i] >= threshold ? in[at + i] * scale : T(0);
     }
   });

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from annx import _capture, _core, _creation
 from annx._core import Tensor
+from annx._layout import check_format
 from annx.nn._blame import blame
 from annx.nn._hooks import Hookable, call_with_hooks
 from annx.nn._state import IncompatibleKeys, load_state
@@ -406,12 +407,16 @@ class Module(Hookable, Trainable):
         """Moves or converts parameters and buffers, in place.
 
         ``to(device)``, ``to(dtype)``, ``to(device, dtype)`` or ``to(tensor)``, also by keyword. A
-        dtype changes only the tensors of floating point.
+        dtype changes only the tensors of floating point. A ``memory_format`` is checked and changes
+        nothing: convolutions work channels last whatever the layout of their weights.
 
         Raises:
             TypeError: the dtype is not one of floating point, or an argument is none of these.
         """
         device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
+        layout = kwargs.pop("memory_format", None)
+        if layout is not None:
+            check_format("Module.to", layout)
         for arg in args:
             if isinstance(arg, Tensor):
                 device, dtype = arg.device, arg.dtype
