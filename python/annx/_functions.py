@@ -24,6 +24,7 @@ ALIASES = {
 # Layer-level ops live in annx.nn.functional, optimizer steps in annx.optim.
 _ELSEWHERE = {
     "linear",
+    "convolution",
     "embedding",
     "batch_norm",
     "layer_norm",

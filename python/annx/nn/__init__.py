@@ -35,6 +35,12 @@ from annx.nn._containers import ModuleList as ModuleList
 from annx.nn._containers import ParameterDict as ParameterDict
 from annx.nn._containers import ParameterList as ParameterList
 from annx.nn._containers import Sequential as Sequential
+from annx.nn._conv import Conv1d as Conv1d
+from annx.nn._conv import Conv2d as Conv2d
+from annx.nn._conv import Conv3d as Conv3d
+from annx.nn._conv import ConvTranspose1d as ConvTranspose1d
+from annx.nn._conv import ConvTranspose2d as ConvTranspose2d
+from annx.nn._conv import ConvTranspose3d as ConvTranspose3d
 from annx.nn._dropout import AlphaDropout as AlphaDropout
 from annx.nn._dropout import Dropout as Dropout
 from annx.nn._flatten import Flatten as Flatten

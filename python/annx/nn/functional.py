@@ -30,6 +30,15 @@ from annx.nn._functional_activation import threshold as threshold
 from annx.nn._functional_attention import (
     scaled_dot_product_attention as scaled_dot_product_attention,
 )
+from annx.nn._functional_conv import conv1d as conv1d
+from annx.nn._functional_conv import conv2d as conv2d
+from annx.nn._functional_conv import conv3d as conv3d
+from annx.nn._functional_conv import conv_transpose1d as conv_transpose1d
+from annx.nn._functional_conv import conv_transpose2d as conv_transpose2d
+from annx.nn._functional_conv import conv_transpose3d as conv_transpose3d
+from annx.nn._functional_conv import fold as fold
+from annx.nn._functional_conv import pad as pad
+from annx.nn._functional_conv import unfold as unfold
 from annx.nn._functional_layer import alpha_dropout as alpha_dropout
 from annx.nn._functional_layer import batch_norm as batch_norm
 from annx.nn._functional_layer import bilinear as bilinear
@@ -59,4 +68,3 @@ from annx.nn._functional_loss import triplet_margin_loss as triplet_margin_loss
 
 swish = silu
 one_hot = _core.ops.one_hot
-pad = _core.ops.pad

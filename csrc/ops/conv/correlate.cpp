@@ -1,0 +1,280 @@
+// Convolution and its transposition as products of matrices whose left operand is never built: rows
+// are pixels, given by address, columns are taps and channels, given by distance (slab.h).
+#include <memory>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "ops/conv/paths.h"
+#include "ops/conv/slab.h"
+#include "ops/conv/weights.h"
+
+namespace annx::conv {
+namespace {
+
+constexpr int64_t kBlockRows = 256;  // rows of a weight panel at a time: they stay in L1
+
+// The destination pixels that share their taps. Forward there is one phase; transposed, one for every
+// remainder of the stride in each dimension.
+template <class T>
+struct Phase {
+  int64_t at[3];
+  std::vector<int64_t> offsets;
+  std::vector<int64_t> taps;
+};
+
+template <class T>
+std::vector<Phase<T>> phases_of(const Correlation& c, const Slabs<T>& slabs) {
+  std::vector<Phase<T>> phases;
+  const Axis* axis = c.axis;
+  for (int64_t d = 0; d < axis[0].phases(); ++d)
+    for (int64_t h = 0; h < axis[1].phases(); ++h)
+      for (int64_t w = 0; w < axis[2].phases(); ++w) {
+        Phase<T> phase{{d, h, w}, {}, {}};
+        std::vector<int64_t> distances;
+        for (int64_t t = 0; t < c.taps(); ++t) {
+          const int64_t s = t % axis[2].taps, r = t / axis[2].taps % axis[1].taps;
+          const int64_t q = t / axis[2].taps / axis[1].taps;
+          if (axis[0].tap_phase(q) != d || axis[1].tap_phase(r) != h || axis[2].tap_phase(s) != w)
+            continue;
+          phase.taps.push_back(t);
+          distances.push_back(slabs.offset(q, r, s));
+        }
+        for (int64_t i = 0; i < (c.depthwise() ? 1 : c.reduce); ++i)
+          for (int64_t distance : distances) phase.offsets.push_back(distance + i);
+        phases.push_back(std::move(phase));
+      }
+  return phases;
+}
+
+// Buffers of one thread, kept from task to task.
+template <class T>
+struct TaskMemory {
+  Scratch slab;
+  std::vector<const T*> a, base;
+  std::vector<T*> c;
+  std::vector<Run> runs;
+};
+
+template <class T>
+TaskMemory<T>& task_memory() {
+  static thread_local TaskMemory<T> memory;
+  return memory;
+}
+
+template <class T>
+class Correlate {
+ public:
+  Correlate(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
+            T* y)
+      : c_(c), slabs_(c), x_(x), bias_(bias), activation_(activation), y_(y) {
+    phases_ = phases_of(c, slabs_);
+    if (c.depthwise()) {
+      pack_depthwise(w);
+    } else {
+      for (const Phase<T>& phase : phases_)
+        weights_.push_back(std::make_unique<PackedWeights<T>>(c, w, phase.taps));
+    }
+  }
+
+  void run() {
+    const int64_t width = std::max<int64_t>(1, c_.axis[2].dest);
+    const int64_t wanted = kTaskPixels * static_cast<int64_t>(phases_.size());
+    const int64_t grain = std::max<int64_t>(1, (wanted + width - 1) / width);
+    parallel_for(c_.units(), grain, [&](int64_t begin, int64_t end) { task(begin, end); });
+  }
+
+ private:
+  // Taps side by side for every phase: [tap][channel].
+  void pack_depthwise(const T* w) {
+    const int64_t channels = c_.groups, taps = c_.taps();
+    std::vector<T> rows(static_cast<size_t>(channels * taps));
+    gemm_table<T>().transpose(channels, taps, w, taps, rows.data(), channels);
+    for (const Phase<T>& phase : phases_)
+      for (int64_t t : phase.taps)
+        depthwise_.insert(depthwise_.end(), rows.begin() + t * channels,
+                          rows.begin() + (t + 1) * channels);
+  }
+
+  void task(int64_t begin, int64_t end) {
+    TaskMemory<T>& memory = task_memory<T>();
+    memory.runs.clear();
+    int64_t size = 0;
+    for (int64_t unit = begin; unit < end;) {
+      const Run run = Run::at_unit(c_, unit, end);
+      memory.runs.push_back(run);
+      size += slabs_.size(run.first, run.last);
+      unit += run.rows();
+    }
+    T* slab = static_cast<T*>(memory.slab.reserve(checked_bytes(size, sizeof(T))));
+    memory.base.clear();
+    for (const Run& run : memory.runs) {
+      memory.base.push_back(slabs_.fill(x_, run.image, run.plane, run.first, run.last, slab));
+      slab += slabs_.size(run.first, run.last);
+    }
+    if (c_.depthwise())
+      depthwise(memory);
+    else
+      dense(memory);
+    if (bias_ == nullptr && activation_ == Activation::none) return;
+    const int64_t channels = c_.dest_channels(), width = c_.axis[2].dest;
+    gemm_table<T>().epilogue((end - begin) * width, channels, y_ + begin * width * channels,
+                             channels, bias_, activation_);
+  }
+
+  // Calls f(source pixel, destination pixel) for the first pixel of every row of a phase.
+  template <class F>
+  void each_row(const TaskMemory<T>& memory, const Phase<T>& phase, F f) const {
+    const Axis &ad = c_.axis[0], &ah = c_.axis[1], &aw = c_.axis[2];
+    const int64_t start = aw.first(phase.at[2]);
+    if (start >= aw.dest) return;
+    const int64_t column = (aw.base(start) - aw.base(0)) * slabs_.column();
+    for (size_t i = 0; i < memory.runs.size(); ++i) {
+      const Run& run = memory.runs[i];
+      if (ad.phase_of(run.plane) != phase.at[0]) continue;
+      for (int64_t h = run.first; h <= run.last; ++h) {
+        if (ah.phase_of(h) != phase.at[1]) continue;
+        const T* a = memory.base[i] + (ah.base(h) - ah.base(run.first)) * slabs_.row() + column;
+        T* c = y_ + (run.at + (h - run.first) * aw.dest + start) * c_.dest_channels();
+        f(a, c);
+      }
+    }
+  }
+
+  int64_t pixels_of(const Phase<T>& phase) const {
+    const Axis& aw = c_.axis[2];
+    const int64_t start = aw.first(phase.at[2]);
+    return start >= aw.dest ? 0 : (aw.dest - start + aw.dest_step() - 1) / aw.dest_step();
+  }
+
+  void dense(TaskMemory<T>& memory) {
+    const Axis& aw = c_.axis[2];
+    const int64_t x_step = aw.base_step() * slabs_.column();
+    const int64_t y_step = aw.dest_step() * c_.dest_channels();
+    for (size_t i = 0; i < phases_.size(); ++i) {
+      const Phase<T>& phase = phases_[i];
+      const int64_t pixels = pixels_of(phase);
+      memory.a.clear();
+      memory.c.clear();
+      each_row(memory, phase, [&](const T* a, T* c) {
+        for (int64_t p = 0; p < pixels; ++p, a += x_step, c += y_step) {
+          memory.a.push_back(a);
+          memory.c.push_back(c);
+        }
+      });
+      if (memory.a.empty()) continue;
+      if (phase.offsets.empty()) {
+        const size_t bytes = static_cast<size_t>(c_.dest_channels()) * sizeof(T);
+        for (T* c : memory.c) std::memset(c, 0, bytes);
+        continue;
+      }
+      products(memory, phase, *weights_[i]);
+    }
+  }
+
+  void products(const TaskMemory<T>& memory, const Phase<T>& phase,
+                const PackedWeights<T>& weights) {
+    const Panels<T>& panels = weights.panels();
+    ConvBlock<T> block = {};
+    block.rows = static_cast<int64_t>(memory.a.size());
+    block.a = memory.a.data();
+    block.c = memory.c.data();
+    for (int64_t g = 0; g < c_.groups; ++g) {
+      block.a_shift = g * c_.reduce;
+      for (int64_t k = 0; k < weights.rows(); k += kBlockRows) {
+        block.k = std::min(kBlockRows, weights.rows() - k);
+        block.offsets = phase.offsets.data() + k;
+        block.from_zero = k == 0;
+        for (int64_t q = 0; q < panels.count(); ++q) {
+          block.vectors = panels.vectors_of(q);
+          block.b_rs = block.vectors * kLanes<T>;
+          block.b = weights.panel(g, q) + k * block.b_rs;
+          block.cols = panels.cols_of(q);
+          block.c_shift = g * c_.produce + q * panels.width();
+          kernels<T>().block(block);
+        }
+      }
+    }
+  }
+
+  void depthwise(const TaskMemory<T>& memory) {
+    DepthwiseRow<T> row = {};
+    row.channels = c_.groups;
+    row.x_step = c_.axis[2].base_step() * slabs_.column();
+    row.y_step = c_.axis[2].dest_step() * c_.groups;
+    row.w = depthwise_.data();
+    for (const Phase<T>& phase : phases_) {
+      row.pixels = pixels_of(phase);
+      row.offsets = phase.offsets.data();
+      row.taps = static_cast<int64_t>(phase.taps.size());
+      each_row(memory, phase, [&](const T* a, T* c) {
+        row.x = a;
+        row.y = c;
+        kernels<T>().depthwise(row);
+      });
+      row.w += row.taps * row.channels;
+    }
+  }
+
+  const Correlation& c_;
+  Slabs<T> slabs_;
+  const T* x_;
+  const T* bias_;
+  Activation activation_;
+  T* y_;
+  std::vector<Phase<T>> phases_;
+  std::vector<std::unique_ptr<PackedWeights<T>>> weights_;
+  std::vector<T> depthwise_;
+};
+
+// One product per group: pixels by channels.
+template <class T>
+void pointwise(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
+               T* y) {
+  GemmArgs<T> args;
+  args.m = c.batch * c.dest_size(), args.n = c.produce, args.k = c.reduce;
+  args.a_rs = c.source_channels();
+  args.c_rs = c.dest_channels();
+  args.b_rs = c.transposed ? c.produce : 1;
+  args.b_cs = c.transposed ? 1 : c.reduce;
+  args.activation = activation;
+  for (int64_t g = 0; g < c.groups; ++g) {
+    args.a = x + g * c.reduce;
+    args.b = w + g * c.reduce * c.produce;
+    args.c = y + g * c.produce;
+    args.bias = bias == nullptr ? nullptr : bias + g * c.produce;
+    gemm(args);
+  }
+}
+
+template <class T>
+void correlate(const ConvShape& s, bool transposed, const T* x, const T* w, const T* bias,
+               Activation activation, T* y) {
+  const Correlation c(s, transposed);
+  if (s.pointwise() && !s.depthwise()) return pointwise(c, x, w, bias, activation, y);
+  if (c.winograd()) return winograd(c, x, w, bias, activation, y);
+  Correlate<T>(c, x, w, bias, activation, y).run();
+}
+
+}  // namespace
+
+template <class T>
+void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, Activation activation,
+              T* y) {
+  correlate(s, false, x, w, bias, activation, y);
+}
+template <class T>
+void convolve_transposed(const ConvShape& s, const T* y, const T* w, const T* bias,
+                         Activation activation, T* x) {
+  correlate(s, true, y, w, bias, activation, x);
+}
+
+template void convolve(const ConvShape&, const float*, const float*, const float*, Activation,
+                       float*);
+template void convolve(const ConvShape&, const double*, const double*, const double*, Activation,
+                       double*);
+template void convolve_transposed(const ConvShape&, const float*, const float*, const float*,
+                                  Activation, float*);
+template void convolve_transposed(const ConvShape&, const double*, const double*, const double*,
+                                  Activation, double*);
+
+}  // namespace annx::conv

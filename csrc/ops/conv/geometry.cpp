@@ -1,0 +1,32 @@
+#include "ops/conv/geometry.h"
+
+namespace annx::conv {
+
+Correlation::Correlation(const ConvShape& s, bool transposed)
+    : batch(s.batch),
+      groups(s.groups),
+      reduce((transposed ? s.out_channels : s.in_channels) / s.groups),
+      produce((transposed ? s.in_channels : s.out_channels) / s.groups),
+      transposed(transposed) {
+  for (int i = 0; i < 3; ++i)
+    axis[i] = {transposed ? s.out[i] : s.in[i],
+               transposed ? s.in[i] : s.out[i],
+               s.kernel[i],
+               s.stride[i],
+               s.padding[i],
+               s.dilation[i],
+               transposed};
+}
+
+// Where 3x3 taps at every pixel meet enough channels to pay for the transforms.
+bool Correlation::winograd() const {
+  if (groups != 1 || reduce < 16 || produce < 16) return false;
+  for (int i = 0; i < 3; ++i) {
+    const Axis& a = axis[i];
+    if (a.taps != (i == 0 ? 1 : 3) || a.stride != 1 || a.dilation != 1) return false;
+    if (i == 0 && a.padding != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace annx::conv

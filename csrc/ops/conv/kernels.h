@@ -1,0 +1,70 @@
+// SIMD kernels of convolution. All tensors are channels last; `channels` count elements of a pixel.
+#pragma once
+
+#include <cstdint>
+
+#include "dispatch/kernels.h"
+
+namespace annx {
+
+inline constexpr int kConvMaxRows = 8;
+
+// C[i][j] (+)= sum over p of A[i][p] B[p][j], where element (i, p) of A is a[i][a_shift + offsets[p]],
+// row i of C starts at c[i] + c_shift, and row p of B is `vectors` vectors at b + p b_rs. Each element
+// of C is one fma chain over ascending p. `a` and `c` may be read up to kConvMaxRows beyond `rows`.
+template <class T>
+struct ConvBlock {
+  int64_t rows, k;
+  const T* const* a;
+  int64_t a_shift;
+  const int64_t* offsets;
+  const T* b;
+  int64_t b_rs;
+  int vectors;
+  T* const* c;
+  int64_t c_shift;
+  int64_t cols;    // of C: the others are computed and dropped
+  bool from_zero;  // start the chains from 0, not from C
+};
+
+// One row of a depthwise convolution: pixel i of y is y + i y_step, its tap t is read at
+// x + i x_step + offsets[t], times w[t channels + c].
+template <class T>
+struct DepthwiseRow {
+  int64_t pixels, channels, taps;
+  const T* x;
+  int64_t x_step;
+  const int64_t* offsets;
+  const T* w;
+  T* y;
+  int64_t y_step;
+};
+
+template <class T>
+struct ConvTable {
+  int vectors;  // most vectors of a panel of B
+  void (*block)(const ConvBlock<T>& block);
+  // out[j] (+)= sum over p of b[p b_rs + j], for the lanes of `vectors` vectors.
+  void (*column_sums)(const T* b, int64_t k, int64_t b_rs, int vectors, T* out, bool from_zero);
+  void (*depthwise)(const DepthwiseRow<T>& row);
+  // w[t channels + c] += sum over pixels of y[i y_step + c] x[i x_step + offsets[t] + c]; here x and y
+  // are read and w is written.
+  void (*depthwise_weight)(const DepthwiseRow<T>& row, T* w);
+  // Winograd F(2x2, 3x3). Weights: 9 rows of `width` per channel to 16, out[(x channels + c) width].
+  void (*winograd_weight)(int64_t channels, int64_t width, const T* w, T* out);
+  // A row of tiles: 4x4 pixels every 2, rows x_row apart; out[x plane + tile channels + c].
+  void (*winograd_input)(int64_t tiles, int64_t channels, const T* x, int64_t x_row, T* out,
+                         int64_t plane);
+  // 16 planes to 2x2 pixels of which rows (1 or 2) and cols (in all) exist.
+  void (*winograd_output)(int64_t tiles, int64_t channels, const T* m, int64_t plane, T* y,
+                          int64_t y_row, int64_t rows, int64_t cols);
+};
+
+struct ConvKernels {
+  ConvTable<float> f32;
+  ConvTable<double> f64;
+};
+
+ANNX_DECLARE_KERNELS(ConvKernels, conv_kernels)
+
+}  // namespace annx

@@ -1,0 +1,16 @@
+// Special ways to a correlation, and what they share.
+#pragma once
+
+#include "ops/conv/geometry.h"
+
+namespace annx::conv {
+
+// Pixels worth a task: enough to use a weight panel many times, few enough to stay in L2.
+inline constexpr int64_t kTaskPixels = 256;
+
+// 3x3 taps at every pixel by Winograd's F(2x2, 3x3).
+template <class T>
+void winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
+              T* y);
+
+}  // namespace annx::conv

@@ -1,0 +1,261 @@
+// The gradient of the weights: a product whose long side is all pixels. It is cut into pieces fixed by
+// the shape; within a piece pixels are met in ascending order, and the pieces are added in order.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "ops/conv/paths.h"
+#include "ops/conv/slab.h"
+#include "ops/conv/weights.h"
+
+namespace annx::conv {
+namespace {
+
+constexpr int64_t kMaxPieces = 16;
+// Pixels per piece at least: adding up the pieces then costs little beside the products.
+constexpr int64_t kPiecePixels = 1024;
+
+// out[i] += sum over pieces 1 … n-1 of parts[(piece - 1) size + i], in ascending order.
+template <class T>
+void add_pieces(int64_t pieces, int64_t size, const T* parts, T* out) {
+  parallel_for(size, 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t p = 1; p < pieces; ++p) {
+      const T* part = parts + (p - 1) * size;
+      for (int64_t i = begin; i < end; ++i) out[i] += part[i];
+    }
+  });
+}
+
+template <class T>
+class WeightGradient {
+ public:
+  WeightGradient(const Correlation& c, const T* g, const T* x, T* dw, T* db)
+      : c_(c), slabs_(c), panels_(c.produce), g_(g), x_(x), dw_(dw), db_(db) {
+    rows_ = c.reduce * c.taps();
+    for (int64_t i = 0; i < c.reduce; ++i)
+      for (int64_t t = 0; t < c.taps(); ++t) {
+        const int64_t s = t % c.axis[2].taps, r = t / c.axis[2].taps % c.axis[1].taps;
+        taps_.push_back(slabs_.offset(t / c.axis[2].taps / c.axis[1].taps, r, s) + i);
+      }
+  }
+
+  void run() {
+    const int64_t width = std::max<int64_t>(1, c_.axis[2].dest), units = c_.units();
+    const int64_t wanted =
+        std::clamp<int64_t>(units * width / kPiecePixels, 1, std::min(kMaxPieces, units));
+    const int64_t step = (units + wanted - 1) / wanted;
+    const int64_t pieces = (units + step - 1) / step;
+    // Few pieces: the panels are shared out too, which changes no sum.
+    const int64_t all = c_.groups * panels_.count();
+    const int64_t share = pieces >= 8 ? all : std::max<int64_t>(1, (all * pieces + 7) / 8);
+    const int64_t shares = (all + share - 1) / share;
+    size_ = all * rows_ * panels_.width();
+    sums_ = c_.groups * panels_.padded();
+    total_ = size_ + sums_;
+    T* parts = static_cast<T*>(parts_.reserve(checked_bytes(pieces * total_, sizeof(T))));
+    parallel_for(pieces * shares, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t piece = i / shares, first = i % shares * share;
+        task(piece * step, std::min(units, (piece + 1) * step), first, std::min(all, first + share),
+             parts + piece * total_);
+      }
+    });
+    add_pieces(pieces, total_, parts + total_, parts);
+    for (int64_t p = 0; p < all; ++p) {
+      const int64_t group = p / panels_.count(), q = p % panels_.count();
+      const int64_t first = group * c_.produce + q * panels_.width();
+      gemm_table<T>().transpose(rows_, panels_.cols_of(q), parts + p * rows_ * panels_.width(),
+                                width_of(q), dw_ + first * rows_, rows_);
+      if (db_ != nullptr)
+        std::copy_n(parts + size_ + group * panels_.padded() + q * panels_.width(),
+                    panels_.cols_of(q), db_ + first);
+    }
+  }
+
+ private:
+  int64_t width_of(int64_t q) const { return panels_.vectors_of(q) * kLanes<T>; }
+
+  // Units begin … end-1 into panels first … last-1 of `out`.
+  void task(int64_t begin, int64_t end, int64_t first, int64_t last, T* out) {
+    const int64_t width = std::max<int64_t>(1, c_.axis[2].dest);
+    const int64_t step = std::max<int64_t>(1, kTaskPixels / width);
+    for (int64_t unit = begin; unit < end;) {
+      const Run run = Run::at_unit(c_, unit, std::min(end, unit + step));
+      products(run, first, last, out, unit == begin);
+      unit += run.rows();
+    }
+  }
+
+  void products(const Run& run, int64_t first, int64_t last, T* out, bool from_zero) {
+    static thread_local Scratch scratch;
+    static thread_local std::vector<int64_t> pixels;
+    static thread_local std::vector<const T*> a;
+    static thread_local std::vector<T*> c;
+    const Axis &ah = c_.axis[1], &aw = c_.axis[2];
+    const int64_t count = run.rows() * aw.dest;
+    const int64_t slab_size = slabs_.size(run.first, run.last);
+    const int64_t panel_size = count * panels_.width();
+    T* slab = static_cast<T*>(scratch.reserve(checked_bytes(slab_size + panel_size, sizeof(T))));
+    T* packed = slab + slab_size;
+    const T* x = slabs_.fill(x_, run.image, run.plane, run.first, run.last, slab);
+    pixels.clear();
+    for (int64_t h = run.first; h <= run.last; ++h)
+      for (int64_t w = 0; w < aw.dest; ++w)
+        pixels.push_back((ah.base(h) - ah.base(run.first)) * slabs_.row() +
+                         (aw.base(w) - aw.base(0)) * slabs_.column());
+    ConvBlock<T> block = {};
+    block.rows = rows_;
+    block.k = count;
+    block.offsets = pixels.data();
+    block.b = packed;
+    block.from_zero = from_zero;
+    for (int64_t p = first; p < last; ++p) {
+      const int64_t group = p / panels_.count(), q = p % panels_.count();
+      const int64_t width = width_of(q), cols = panels_.cols_of(q);
+      const T* g = g_ + run.at * c_.dest_channels() + group * c_.produce + q * panels_.width();
+      gemm_table<T>().pack_b(count, cols, g, c_.dest_channels(), 1, width, count * width, packed);
+      block.vectors = panels_.vectors_of(q);
+      block.b_rs = width;
+      block.cols = width;
+      T* to = out + p * rows_ * panels_.width();
+      a.clear();
+      c.clear();
+      for (int64_t i = 0; i < rows_; ++i) {
+        a.push_back(x + group * c_.reduce + taps_[static_cast<size_t>(i)]);
+        c.push_back(to + i * width);
+      }
+      block.a = a.data();
+      block.c = c.data();
+      kernels<T>().block(block);
+      if (db_ != nullptr)
+        kernels<T>().column_sums(packed, count, width, block.vectors,
+                                 out + size_ + group * panels_.padded() + q * panels_.width(),
+                                 from_zero);
+    }
+  }
+
+  const Correlation& c_;
+  Slabs<T> slabs_;
+  Panels<T> panels_;
+  const T *g_, *x_;
+  T *dw_, *db_;
+  int64_t rows_;  // of the product: channels and taps
+  std::vector<int64_t> taps_;
+  int64_t size_ = 0, sums_ = 0, total_ = 0;
+  Scratch parts_;
+};
+
+// Depthwise: one sum per channel and tap, lanes over channels.
+template <class T>
+void depthwise_weight(const Correlation& c, const T* g, const T* x, T* dw) {
+  const Slabs<T> slabs(c);
+  const Axis &ah = c.axis[1], &aw = c.axis[2];
+  const int64_t channels = c.groups, taps = c.taps(), units = c.units();
+  std::vector<int64_t> offsets;
+  for (int64_t t = 0; t < taps; ++t)
+    offsets.push_back(slabs.offset(t / aw.taps / ah.taps, t / aw.taps % ah.taps, t % aw.taps));
+  const int64_t width = std::max<int64_t>(1, aw.dest);
+  const int64_t pieces = std::clamp<int64_t>(units * width / kPiecePixels, 1, kMaxPieces);
+  const int64_t length = (units + pieces - 1) / pieces, size = taps * channels;
+  Scratch memory;
+  T* parts = static_cast<T*>(memory.reserve(checked_bytes(pieces * size, sizeof(T))));
+  parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
+    Scratch scratch;
+    for (int64_t piece = begin; piece < end; ++piece) {
+      T* out = parts + piece * size;
+      std::fill_n(out, size, T(0));
+      const int64_t last = std::min(units, (piece + 1) * length);
+      const int64_t step = std::max<int64_t>(1, kTaskPixels / width);
+      for (int64_t unit = piece * length; unit < last;) {
+        const Run run = Run::at_unit(c, unit, std::min(last, unit + step));
+        T* slab = static_cast<T*>(
+            scratch.reserve(checked_bytes(slabs.size(run.first, run.last), sizeof(T))));
+        const T* base = slabs.fill(x, run.image, run.plane, run.first, run.last, slab);
+        DepthwiseRow<T> row = {};
+        row.pixels = aw.dest;
+        row.channels = channels;
+        row.taps = taps;
+        row.offsets = offsets.data();
+        row.x_step = aw.base_step() * slabs.column();
+        row.y_step = channels;
+        for (int64_t h = run.first; h <= run.last; ++h) {
+          row.x = base + (ah.base(h) - ah.base(run.first)) * slabs.row();
+          row.y = const_cast<T*>(g) + (run.at + (h - run.first) * aw.dest) * channels;
+          kernels<T>().depthwise_weight(row, out);
+        }
+        unit += run.rows();
+      }
+    }
+  });
+  add_pieces(pieces, size, parts + size, parts);
+  gemm_table<T>().transpose(taps, channels, parts, channels, dw, taps);
+}
+
+// Sums over pixels of every channel, in pieces like the gradient's.
+template <class T>
+void bias_gradient(const Correlation& c, const T* g, T* db) {
+  const int64_t channels = c.dest_channels(), pixels = c.batch * c.dest_size();
+  const int64_t pieces = std::clamp<int64_t>(pixels / kPiecePixels, 1, kMaxPieces);
+  const int64_t length = (pixels + pieces - 1) / pieces;
+  Scratch memory;
+  T* parts = static_cast<T*>(memory.reserve(checked_bytes(pieces * channels, sizeof(T))));
+  parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t first = std::min(pixels, piece * length);
+      const int64_t count = std::min(pixels - first, length);
+      const T* from = g + first * channels;
+      T* out = parts + piece * channels;
+      const auto whole = static_cast<int>(channels / kLanes<T>);
+      kernels<T>().column_sums(from, count, channels, whole, out, true);
+      for (int64_t i = whole * kLanes<T>; i < channels; ++i) {
+        T sum = 0;
+        for (int64_t p = 0; p < count; ++p) sum += from[p * channels + i];
+        out[i] = sum;
+      }
+    }
+  });
+  add_pieces(pieces, channels, parts + channels, parts);
+  std::copy_n(parts, channels, db);
+}
+
+template <class T>
+void pointwise_weight(const Correlation& c, const T* g, const T* x, T* dw) {
+  GemmArgs<T> args;
+  args.m = c.produce, args.n = c.reduce, args.k = c.batch * c.dest_size();
+  args.a_rs = 1, args.a_cs = c.dest_channels();
+  args.b_rs = c.source_channels(), args.b_cs = 1;
+  args.c_rs = c.reduce;
+  for (int64_t group = 0; group < c.groups; ++group) {
+    args.a = g + group * c.produce;
+    args.b = x + group * c.reduce;
+    args.c = dw + group * c.produce * c.reduce;
+    gemm(args);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void convolve_weight(const ConvShape& s, const T* g, const T* x, T* dw, T* db) {
+  const Correlation c(s, false);
+  if (c.units() * c.axis[2].dest == 0) {
+    std::fill_n(dw, s.out_channels * (s.in_channels / s.groups) * s.taps(), T(0));
+    if (db != nullptr) std::fill_n(db, s.out_channels, T(0));
+    return;
+  }
+  if (s.depthwise() || s.pointwise()) {
+    if (s.depthwise())
+      depthwise_weight(c, g, x, dw);
+    else
+      pointwise_weight(c, g, x, dw);
+    if (db != nullptr) bias_gradient(c, g, db);
+    return;
+  }
+  WeightGradient<T>(c, g, x, dw, db).run();
+}
+
+template void convolve_weight(const ConvShape&, const float*, const float*, float*, float*);
+template void convolve_weight(const ConvShape&, const double*, const double*, double*, double*);
+
+}  // namespace annx::conv

@@ -1,0 +1,164 @@
+// Winograd F(2x2, 3x3): transform tiles of 4x4 pixels, 16 products over the channels, transform back.
+#include <algorithm>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "ops/conv/paths.h"
+#include "ops/conv/slab.h"
+#include "ops/conv/weights.h"
+
+namespace annx::conv {
+namespace {
+
+constexpr int64_t kPlanes = 16;
+
+template <class T>
+class Winograd {
+ public:
+  Winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation, T* y)
+      : c_(c), x_(x), bias_(bias), activation_(activation), y_(y), panels_(c.produce) {
+    rows_ = (c.axis[1].dest + 1) / 2;
+    tiles_ = (c.axis[2].dest + 1) / 2;
+    transform_weights(w);
+    for (int64_t i = 0; i < c.reduce; ++i) offsets_.push_back(i);
+  }
+
+  void run() {
+    // Transformed tiles and products of a task, 16 values per channel and tile, stay in L2.
+    const int64_t wanted = std::clamp<int64_t>(16384 / (c_.reduce + c_.produce), 24, 96);
+    const int64_t grain = std::max<int64_t>(1, (wanted + tiles_ - 1) / tiles_);
+    parallel_for(c_.batch * c_.axis[0].dest * rows_, grain,
+                 [&](int64_t begin, int64_t end) { task(begin, end); });
+  }
+
+ private:
+  void transform_weights(const T* w) {
+    std::vector<int64_t> taps;
+    // Transposed, the taps are met in reverse.
+    for (int64_t t = 0; t < 9; ++t) taps.push_back(c_.transposed ? 8 - t : t);
+    const PackedWeights<T> packed(c_, w, taps);
+    plane_ = c_.reduce * panels_.padded();
+    u_ = static_cast<T*>(weights_.reserve(checked_bytes(kPlanes * plane_, sizeof(T))));
+    parallel_for(panels_.count(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t q = begin; q < end; ++q) {
+        const int64_t width = panels_.vectors_of(q) * kLanes<T>;
+        kernels<T>().winograd_weight(c_.reduce, width, packed.panel(0, q), panel(0, q));
+      }
+    });
+  }
+  // Planes of one panel lie behind one another.
+  T* panel(int64_t x, int64_t q) const {
+    const int64_t width = panels_.vectors_of(q) * kLanes<T>;
+    return u_ + kPlanes * c_.reduce * q * panels_.width() + x * c_.reduce * width;
+  }
+
+  // Rows of tiles begin … end-1; row r belongs to plane r / rows_ of all images.
+  void task(int64_t begin, int64_t end) {
+    const Axis &ah = c_.axis[1], &aw = c_.axis[2];
+    const int64_t in = c_.reduce, out = c_.produce;
+    const int64_t tiles = (end - begin) * tiles_;
+    const int64_t width = 2 * tiles_ + 2, strip = 4 * width * in;
+    const int64_t v_plane = tiles * in, m_plane = tiles * panels_.padded();
+    static thread_local Scratch scratch;
+    static thread_local std::vector<const T*> a;
+    static thread_local std::vector<T*> c;
+    T* v = static_cast<T*>(
+        scratch.reserve(checked_bytes(kPlanes * (v_plane + m_plane) + strip, sizeof(T))));
+    T *m = v + kPlanes * v_plane, *pixels = m + kPlanes * m_plane;
+    // Source row and column of destination (0, 0) and its first tap.
+    const int64_t top = ah.least(), left = aw.least();
+    for (int64_t r = begin; r < end; ++r) {
+      const T* image = x_ + r / rows_ * ah.source * aw.source * in;
+      const int64_t first = r % rows_ * 2 + top;
+      const T* rows = image + (first * aw.source + left) * in;
+      int64_t x_row = aw.source * in;
+      if (first < 0 || first + 4 > ah.source || left < 0 || left + width > aw.source) {
+        fill(image, first, left, width, pixels);
+        rows = pixels;
+        x_row = width * in;
+      }
+      kernels<T>().winograd_input(tiles_, in, rows, x_row, v + (r - begin) * tiles_ * in, v_plane);
+    }
+    a.clear();
+    c.clear();
+    for (int64_t t = 0; t < tiles; ++t) {
+      a.push_back(v + t * in);
+      c.push_back(m + t * out);
+    }
+    ConvBlock<T> block = {};
+    block.rows = tiles;
+    block.a = a.data();
+    block.c = c.data();
+    block.from_zero = true;
+    block.k = in;
+    block.offsets = offsets_.data();
+    for (int64_t x = 0; x < kPlanes; ++x) {
+      block.a_shift = x * v_plane;
+      for (int64_t q = 0; q < panels_.count(); ++q) {
+        block.vectors = panels_.vectors_of(q);
+        block.b_rs = block.vectors * kLanes<T>;
+        block.b = panel(x, q);
+        block.cols = panels_.cols_of(q);
+        block.c_shift = x * m_plane + q * panels_.width();
+        kernels<T>().block(block);
+      }
+    }
+    for (int64_t r = begin; r < end; ++r) finish(r, m + (r - begin) * tiles_ * out, m_plane);
+  }
+
+  void finish(int64_t r, const T* m, int64_t m_plane) {
+    const Axis &ah = c_.axis[1], &aw = c_.axis[2];
+    const int64_t channels = c_.produce;
+    const int64_t h = r % rows_ * 2, rows = std::min<int64_t>(2, ah.dest - h);
+    T* y = y_ + ((r / rows_) * ah.dest + h) * aw.dest * channels;
+    kernels<T>().winograd_output(tiles_, channels, m, m_plane, y, aw.dest * channels, rows,
+                                 aw.dest);
+    if (bias_ == nullptr && activation_ == Activation::none) return;
+    gemm_table<T>().epilogue(rows * aw.dest, channels, y, channels, bias_, activation_);
+  }
+
+  // Four rows of pixels with zeros where there is no source.
+  void fill(const T* image, int64_t first, int64_t left, int64_t width, T* to) const {
+    const Axis &ah = c_.axis[1], &aw = c_.axis[2];
+    const int64_t in = c_.reduce;
+    const int64_t begin = std::clamp<int64_t>(left, 0, aw.source);
+    const int64_t end = std::clamp<int64_t>(left + width, begin, aw.source);
+    for (int64_t r = first; r < first + 4; ++r, to += width * in) {
+      if (r < 0 || r >= ah.source || begin == end) {
+        std::fill_n(to, width * in, T(0));
+        continue;
+      }
+      std::fill_n(to, (begin - left) * in, T(0));
+      std::copy_n(image + (r * aw.source + begin) * in, (end - begin) * in,
+                  to + (begin - left) * in);
+      std::fill_n(to + (end - left) * in, (left + width - end) * in, T(0));
+    }
+  }
+
+  const Correlation& c_;
+  const T* x_;
+  const T* bias_;
+  Activation activation_;
+  T* y_;
+  Panels<T> panels_;
+  int64_t rows_, tiles_;  // of tiles: rows of an image, tiles of a row
+  int64_t plane_ = 0;
+  T* u_ = nullptr;
+  Scratch weights_;
+  std::vector<int64_t> offsets_;
+};
+
+}  // namespace
+
+template <class T>
+void winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
+              T* y) {
+  Winograd<T>(c, x, w, bias, activation, y).run();
+}
+
+template void winograd(const Correlation&, const float*, const float*, const float*, Activation,
+                       float*);
+template void winograd(const Correlation&, const double*, const double*, const double*, Activation,
+                       double*);
+
+}  // namespace annx::conv

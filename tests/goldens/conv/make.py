@@ -1,0 +1,61 @@
+"""Writes what PyTorch computes for convolution and pooling layers: cases.json and values.npz.
+
+Run by hand: python tests/goldens/conv/make.py (needs torch; the tests need only the files). Cases
+are made as in ../nn/make_goldens.py, which see.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "nn"))
+import make_goldens as tool  # noqa: E402
+
+normal = tool.normal
+
+
+def each(module, inputs, kwargs, suffix=""):
+    tool.add(module + suffix, module, inputs, kwargs)
+
+
+def convolutions():
+    for dims, size in ((1, (11,)), (2, (7, 6)), (3, (3, 4, 3))):
+        plain = {"in_channels": 4, "out_channels": 6, "kernel_size": 3}
+        name, back = f"Conv{dims}d", f"ConvTranspose{dims}d"
+        x = normal(2, 4, *size)
+        each(name, [x], plain)
+        more = {"stride": 2, "padding": 1, "groups": 2, "bias": False}
+        each(name, [x], {**plain, **more}, "-groups")
+        if dims < 3:
+            each(name, [x], {**plain, "padding": "same", "dilation": 2}, "-same")
+        each(name, [x], {**plain, "kernel_size": 2, "padding": "same"}, "-same-even")
+        each(name, [x], {**plain, "padding": "valid"}, "-valid")
+        each(name, [x[0]], {**plain, "padding": 1}, "-single")
+        for mode in ("reflect", "replicate", "circular") if dims < 3 else ():
+            each(name, [x], {**plain, "padding": 1, "padding_mode": mode}, f"-{mode}")
+        each(back, [x], plain)
+        more = {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2, "dilation": 2}
+        each(back, [x], {**plain, **more}, "-groups")
+        each(back, [x[0]], {**plain, "bias": False}, "-single")
+    deep = {"in_channels": 4, "out_channels": 4, "kernel_size": [3, 2], "groups": 4}
+    each("Conv2d", [normal(2, 4, 6, 5)], {**deep, "padding": [1, 0]}, "-depthwise")
+    # At least 16 channels on both sides: Winograd.
+    wide = {"in_channels": 16, "out_channels": 16, "kernel_size": 3, "padding": 1}
+    each("Conv2d", [normal(1, 16, 4, 3)], wide, "-wide")
+    each("Conv2d", [normal(1, 16, 4, 3)], {**wide, "kernel_size": 3, "padding": [2, 0]}, "-border")
+
+
+def write():
+    lines = ",\n ".join(json.dumps(entry) for entry in tool.cases)
+    (HERE / "cases.json").write_text(f"[{lines}]\n")
+    np.savez_compressed(HERE / "values.npz", values=np.concatenate(tool.values).astype(np.float64))
+    print(f"{len(tool.cases)} cases, {tool.length} numbers, torch {torch.__version__}")
+
+
+if __name__ == "__main__":
+    convolutions()
+    write()
