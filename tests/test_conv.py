@@ -40,6 +40,7 @@ def test_as_pytorch(case, dtype):
     for b in range(entry["batches"]):
         x = tensor(golden(entry, f"{b}.in0"), DTYPES[dtype], True)
         out = module(x)
+        assert isinstance(out, annx.Tensor)
         assert_close(out, golden(entry, f"{b}.out"), dtype, "output")
         module.zero_grad()
         out.backward(tensor(golden(entry, f"{b}.seed"), DTYPES[dtype]))
@@ -153,6 +154,94 @@ def test_unfold_and_fold() -> None:
         F.unfold(x, 9)
     with pytest.raises(ValueError, match=r"\[fold\] expected an input of shape"):
         F.fold(u, (6, 6), (2, 3), **kw)
+
+
+def test_indices_of_the_maximum() -> None:
+    x = normal(2, 3, 6, 7)
+    y, index = F.max_pool2d(x, 2, return_indices=True)
+    assert index.dtype is annx.int64
+    flat = x.numpy().reshape(2, 3, -1)
+    picked = np.take_along_axis(flat, index.numpy().reshape(2, 3, -1), 2)
+    np.testing.assert_array_equal(picked.reshape(y.shape), y.numpy())
+    y, index = nn.AdaptiveMaxPool1d(2, return_indices=True)(x[0, 0])
+    np.testing.assert_array_equal(index.numpy()[0, 0], np.argmax(x.numpy()[0, 0, 0, :4]))
+    assert nn.MaxPool2d(2, return_indices=True)(x[0])[1].shape == (3, 3, 3)
+
+
+def test_maximum_of_nan_and_minus_infinity() -> None:
+    x = np.full((1, 1, 2, 4), -np.inf, np.float32)
+    x[0, 0, 1, 2] = np.nan
+    y = F.max_pool2d(annx.tensor(x), 2).numpy().ravel()
+    assert y[0] == -np.inf
+    assert np.isnan(y[1])
+
+
+def test_pooling_keeps_channels_last_and_values() -> None:
+    x = normal(2, 20, 9, 8)
+    for f in (
+        lambda t: F.max_pool2d(t, 3, 2, 1),
+        lambda t: F.avg_pool2d(t, 2),
+        lambda t: F.adaptive_avg_pool2d(t, (4, 3)),
+        lambda t: F.interpolate(t, scale_factor=2),
+        lambda t: F.dropout2d(t, 0.5),
+    ):
+        results = []
+        for format in (annx.contiguous_format, annx.channels_last):
+            annx.manual_seed(2)
+            moved = x.detach().to(memory_format=format).requires_grad_()
+            y = f(moved)
+            (y * y).sum().backward()
+            results.append((y.detach().numpy(), moved.grad.numpy()))
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert F.max_pool2d(x, 2).is_contiguous(memory_format=annx.channels_last)
+
+
+def test_lp_pool_is_a_norm_of_windows() -> None:
+    x = annx.tensor(RNG.random((1, 2, 4, 6)).astype(np.float32))
+    got = F.lp_pool2d(x, 3.0, 2).numpy()
+    cubes = x.numpy().reshape(1, 2, 2, 2, 3, 2) ** 3
+    np.testing.assert_allclose(got, cubes.sum((3, 5)) ** (1 / 3), rtol=1e-5)
+    assert F.lp_pool1d(x[0], 2.0, 3, stride=1).shape == (2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("dims", "layer"), [(1, nn.Dropout1d), (2, nn.Dropout2d), (3, nn.Dropout3d)]
+)
+def test_dropout_of_whole_channels(dims, layer) -> None:
+    annx.manual_seed(4)
+    module = layer(0.25)
+    x = annx.ones(40, 50, *(3,) * dims)
+    y = module(x).numpy().reshape(40, 50, -1)
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert (y == y[:, :, :1]).all()
+    assert abs((y == 0).mean() - 0.25) < 0.03
+    assert module.eval()(x) is x
+    assert module(x[0]).shape == x[0].shape
+    assert repr(module) == f"Dropout{dims}d(p=0.25, inplace=False)"
+    with pytest.raises(ValueError, match=rf"\[dropout{dims}d\] expected an input of"):
+        module.train()(annx.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: F.max_pool2d(x[0, 0], 2), "an input of 4 dimensions, or 3 without"),
+        (lambda x: F.adaptive_avg_pool2d(x, (1, 2, 3)), "output_size of 2 numbers"),
+        (lambda x: F.interpolate(x), "either size or scale_factor"),
+        (lambda x: F.interpolate(x, size=3, scale_factor=2), "either size or scale_factor"),
+        (lambda x: F.interpolate(x, size=3, mode="cubic"), "expected mode nearest"),
+        (lambda x: F.interpolate(x, size=3, mode="linear"), "1 spatial dimensions for mode"),
+        (lambda x: F.interpolate(x, size=3, align_corners=True), "with linear modes only"),
+        (lambda x: F.interpolate(x, scale_factor=0.01), "a size of at least 1"),
+        (lambda x: F.interpolate(x, scale_factor=(2, 2, 2)), "1 or 2 numbers for scale_factor"),
+        (lambda x: F.interpolate(x[0, 0], size=3), "an input of 3 to 5 dimensions"),
+        (lambda x: nn.ZeroPad2d((1, 2)), "padding to be 1 or 4 numbers"),
+    ],
+)
+def test_bad_arguments_of_pooling(call, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(normal(1, 2, 5, 5))
 
 
 def reference(x, w):

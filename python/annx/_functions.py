@@ -25,6 +25,12 @@ ALIASES = {
 _ELSEWHERE = {
     "linear",
     "convolution",
+    "max_pool",
+    "max_pool_with_indices",
+    "avg_pool",
+    "adaptive_max_pool",
+    "adaptive_max_pool_with_indices",
+    "adaptive_avg_pool",
     "embedding",
     "batch_norm",
     "layer_norm",

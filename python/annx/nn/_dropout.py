@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from annx import _core
 from annx._core import Tensor
-from annx.nn._functional_layer import alpha_dropout
+from annx.nn._functional_layer import alpha_dropout, dropout1d, dropout2d, dropout3d
 from annx.nn._module import Module
 
 _dropout = _core.ops.dropout
@@ -40,6 +40,38 @@ class Dropout(_DropoutBase):
 
     def forward(self, input: Tensor) -> Tensor:
         return _dropout(input, self.p, True) if self.training else input
+
+
+class Dropout1d(_DropoutBase):
+    """In training, sets each channel of a sequence to 0 with probability ``p`` and scales the rest.
+
+    Arguments as in :class:`Dropout`. Shapes: input ``(N, C, L)`` or without N.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout1d(input, self.p, self.training)
+
+
+class Dropout2d(_DropoutBase):
+    """In training, sets each channel of an image to 0 with probability ``p`` and scales the rest.
+
+    Arguments as in :class:`Dropout`. Shapes: input ``(N, C, H, W)`` or without N.
+
+    Source: Tompson et al., 2015.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout2d(input, self.p, self.training)
+
+
+class Dropout3d(_DropoutBase):
+    """In training, sets each channel of a volume to 0 with probability ``p`` and scales the rest.
+
+    Arguments as in :class:`Dropout`. Shapes: input ``(N, C, D, H, W)`` or without N.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout3d(input, self.p, self.training)
 
 
 class AlphaDropout(_DropoutBase):

@@ -101,6 +101,59 @@ def alpha_dropout(
     return _ops.where(kept, input, _ALPHA_PRIME) * a + b
 
 
+def _drop_channels(op: str, dims: int, input: Tensor, p: float, training: bool) -> Tensor:
+    _check_probability(op, p)
+    if input.ndim != dims + 2 and input.ndim != dims + 1:
+        raise ValueError(
+            f"[{op}] expected an input of {dims + 2} dimensions but got {tuple(input.shape)}"
+        )
+    if not training or p == 0.0:
+        return input
+    shape = tuple(input.shape[: input.ndim - dims]) + (1,) * dims
+    return input * _ops.dropout(_ops.full(shape, 1.0, dtype=input.dtype), p, True)
+
+
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Sets each channel of each sample to 0 with probability ``p``, scales the rest.
+
+    Shapes: input ``(N, C, L)`` or ``(C, L)``.
+
+    Raises:
+        ValueError: ``p`` is not between 0 and 1, or input has another shape.
+    """
+    return _drop_channels("dropout1d", 1, input, p, training)
+
+
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Sets each channel of each image to 0 with probability ``p``, scales the rest.
+
+    Shapes: input ``(N, C, H, W)`` or ``(C, H, W)``.
+
+    Raises:
+        ValueError: ``p`` is not between 0 and 1, or input has another shape.
+
+    Source: Tompson et al., 2015.
+    """
+    return _drop_channels("dropout2d", 2, input, p, training)
+
+
+def dropout3d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Sets each channel of each volume to 0 with probability ``p``, scales the rest.
+
+    Shapes: input ``(N, C, D, H, W)`` or ``(C, D, H, W)``.
+
+    Raises:
+        ValueError: ``p`` is not between 0 and 1, or input has another shape.
+    """
+    return _drop_channels("dropout3d", 3, input, p, training)
+
+
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,

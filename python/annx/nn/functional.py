@@ -44,6 +44,9 @@ from annx.nn._functional_layer import batch_norm as batch_norm
 from annx.nn._functional_layer import bilinear as bilinear
 from annx.nn._functional_layer import cosine_similarity as cosine_similarity
 from annx.nn._functional_layer import dropout as dropout
+from annx.nn._functional_layer import dropout1d as dropout1d
+from annx.nn._functional_layer import dropout2d as dropout2d
+from annx.nn._functional_layer import dropout3d as dropout3d
 from annx.nn._functional_layer import embedding as embedding
 from annx.nn._functional_layer import layer_norm as layer_norm
 from annx.nn._functional_layer import linear as linear
@@ -65,6 +68,21 @@ from annx.nn._functional_loss import nll_loss as nll_loss
 from annx.nn._functional_loss import poisson_nll_loss as poisson_nll_loss
 from annx.nn._functional_loss import smooth_l1_loss as smooth_l1_loss
 from annx.nn._functional_loss import triplet_margin_loss as triplet_margin_loss
+from annx.nn._functional_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
+from annx.nn._functional_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+from annx.nn._functional_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
+from annx.nn._functional_pool import adaptive_max_pool1d as adaptive_max_pool1d
+from annx.nn._functional_pool import adaptive_max_pool2d as adaptive_max_pool2d
+from annx.nn._functional_pool import adaptive_max_pool3d as adaptive_max_pool3d
+from annx.nn._functional_pool import avg_pool1d as avg_pool1d
+from annx.nn._functional_pool import avg_pool2d as avg_pool2d
+from annx.nn._functional_pool import avg_pool3d as avg_pool3d
+from annx.nn._functional_pool import interpolate as interpolate
+from annx.nn._functional_pool import lp_pool1d as lp_pool1d
+from annx.nn._functional_pool import lp_pool2d as lp_pool2d
+from annx.nn._functional_pool import max_pool1d as max_pool1d
+from annx.nn._functional_pool import max_pool2d as max_pool2d
+from annx.nn._functional_pool import max_pool3d as max_pool3d
 
 swish = silu
 one_hot = _core.ops.one_hot

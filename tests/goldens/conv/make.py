@@ -41,12 +41,38 @@ def convolutions():
         more = {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2, "dilation": 2}
         each(back, [x], {**plain, **more}, "-groups")
         each(back, [x[0]], {**plain, "bias": False}, "-single")
-    deep = {"in_channels": 4, "out_channels": 4, "kernel_size": [3, 2], "groups": 4}
-    each("Conv2d", [normal(2, 4, 6, 5)], {**deep, "padding": [1, 0]}, "-depthwise")
+    deep = {"in_channels": 4, "out_channels": 4, "kernel_size": (3, 2), "groups": 4}
+    each("Conv2d", [normal(2, 4, 6, 5)], {**deep, "padding": (1, 0)}, "-depthwise")
     # At least 16 channels on both sides: Winograd.
     wide = {"in_channels": 16, "out_channels": 16, "kernel_size": 3, "padding": 1}
     each("Conv2d", [normal(1, 16, 4, 3)], wide, "-wide")
-    each("Conv2d", [normal(1, 16, 4, 3)], {**wide, "kernel_size": 3, "padding": [2, 0]}, "-border")
+    each("Conv2d", [normal(1, 16, 4, 3)], {**wide, "kernel_size": 3, "padding": (2, 0)}, "-border")
+
+
+def pools():
+    for dims, size in ((1, (11,)), (2, (7, 6)), (3, (4, 5, 4))):
+        x = normal(2, 3, *size)
+        each(f"MaxPool{dims}d", [x], {"kernel_size": 2})
+        more = {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}
+        each(f"MaxPool{dims}d", [x], more, "-more")
+        each(f"MaxPool{dims}d", [x[0]], {"kernel_size": 2, "dilation": 2, "stride": 1}, "-dilated")
+        each(f"AvgPool{dims}d", [x], {"kernel_size": 2})
+        each(f"AvgPool{dims}d", [x[0]], {**more, "count_include_pad": False}, "-more")
+        each(f"AdaptiveAvgPool{dims}d", [x], {"output_size": 3})
+        each(f"AdaptiveMaxPool{dims}d", [x[0]], {"output_size": 2})
+    image = normal(1, 2, 5, 7)
+    each("MaxPool2d", [image], {"kernel_size": (3, 2), "stride": (1, 2)}, "-uneven")
+    each("AvgPool2d", [image], {"kernel_size": (3, 2), "divisor_override": 4}, "-divisor")
+    each("AdaptiveAvgPool2d", [image], {"output_size": (2, None)}, "-none")
+    each("ZeroPad2d", [image], {"padding": (1, 2, 0, 3)})
+    each("Upsample", [image], {"scale_factor": 2})
+    each("Upsample", [image], {"size": (3, 9), "mode": "nearest-exact"}, "-exact")
+    each("Upsample", [image], {"scale_factor": 1.5, "mode": "bilinear"}, "-bilinear")
+    corners = {"size": (8, 4), "mode": "bilinear", "align_corners": True}
+    each("Upsample", [image], corners, "-corners")
+    each("Upsample", [normal(1, 2, 6)], {"size": 9, "mode": "linear"}, "-linear")
+    volume = {"scale_factor": 2, "mode": "trilinear"}
+    each("Upsample", [normal(1, 1, 2, 3, 2)], volume, "-trilinear")
 
 
 def write():
@@ -58,4 +84,5 @@ def write():
 
 if __name__ == "__main__":
     convolutions()
+    pools()
     write()

@@ -1,0 +1,441 @@
+// Pooling over 1 to 3 dimensions. Inside everything is channels last. The gradient of each op is
+// linear and an op itself: a maximum hands its gradient to the pixel it came from, an average to all.
+#include <algorithm>
+#include <cmath>
+
+#include "core/thread_pool.h"
+#include "ops/functional.h"
+#include "ops/pool/kernels.h"
+#include "ops/pool/windows.h"
+
+namespace annx {
+namespace {
+
+using pool::Axis;
+using pool::Windows;
+
+template <class T>
+const auto& kernels() {
+  if constexpr (sizeof(T) == 4)
+    return pool_kernels().f32;
+  else
+    return pool_kernels().f64;
+}
+template <class T>
+using IndexOf = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+
+DType index_dtype(DType t) { return t == DType::f32 ? DType::i32 : DType::i64; }
+
+OutputSpec channels_last_spec(const Dims& shape, DType dtype) {
+  numel_of(shape, "pool");
+  OutputSpec spec{shape, dtype};
+  spec.strides = channels_last_strides(shape);
+  return spec;
+}
+
+// Calls f(image, d, h, w) for every pixel of images x axis[0] x axis[1] x axis[2], sizes as given.
+template <class F>
+void each_pixel(int64_t images, int64_t depth, int64_t height, int64_t width, int64_t channels,
+                F f) {
+  const int64_t work = std::max<int64_t>(1, width * channels * 4);
+  parallel_for(images * depth * height, std::max<int64_t>(1, (1 << 16) / work),
+               [&](int64_t begin, int64_t end) {
+                 std::vector<int64_t> at;
+                 for (int64_t row = begin; row < end; ++row) {
+                   const int64_t h = row % height, d = row / height % depth;
+                   for (int64_t w = 0; w < width; ++w) f(row / height / depth, d, h, w, at);
+                 }
+               });
+}
+
+// Calls f(d, h, w) for the pixels of a window.
+template <class F>
+void each_tap(const Windows& windows, int64_t d, int64_t h, int64_t w, F f) {
+  const Axis &ad = windows.axis[0], &ah = windows.axis[1], &aw = windows.axis[2];
+  const auto id = static_cast<size_t>(d), ih = static_cast<size_t>(h), iw = static_cast<size_t>(w);
+  for (int64_t q = 0; q < ad.count[id]; ++q)
+    for (int64_t r = 0; r < ah.count[ih]; ++r)
+      for (int64_t s = 0; s < aw.count[iw]; ++s)
+        f(ad.begin[id] + q * ad.step, ah.begin[ih] + r * ah.step, aw.begin[iw] + s * aw.step);
+}
+
+// Calls f(d, h, w) for the windows around a pixel.
+template <class F>
+void each_window(const Windows& windows, int64_t d, int64_t h, int64_t w, F f) {
+  const Axis &ad = windows.axis[0], &ah = windows.axis[1], &aw = windows.axis[2];
+  const auto id = static_cast<size_t>(d), ih = static_cast<size_t>(h), iw = static_cast<size_t>(w);
+  for (int64_t q = ad.first[id]; q < ad.last[id]; ++q)
+    for (int64_t r = ah.first[ih]; r < ah.last[ih]; ++r)
+      for (int64_t s = aw.first[iw]; s < aw.last[iw]; ++s) f(q, r, s);
+}
+
+template <class F>
+void by_dtype(DType dtype, F f) {
+  if (dtype == DType::f32)
+    f(float{});
+  else
+    f(double{});
+}
+
+Cost pool_cost(const OpCall& c) {
+  double bytes = 0;
+  for (const Tensor& t : c.inputs) bytes += static_cast<double>(t.nbytes());
+  for (const Tensor& t : c.outputs) bytes += static_cast<double>(t.nbytes());
+  return {static_cast<double>(std::max(c.in(0).numel(), c.out(0).numel())), bytes};
+}
+
+// maximum -------------------------------------------------------------------------------------
+
+// Attributes: the windows', then whether the indices are wanted. Outputs: y, indices (else empty).
+void max_infer(const OpCall& c, OutputSpecs& specs) {
+  const Tensor& x = c.in(0);
+  const Dims shape = Windows(x.shape(), c.attrs, "max_pool").dest_shape(x.shape());
+  specs.push_back(channels_last_spec(shape, x.dtype()));
+  if (c.attr(pool::kWindowAttrs).b())
+    specs.push_back(channels_last_spec(shape, index_dtype(x.dtype())));
+  else
+    specs.push_back({{0}, index_dtype(x.dtype())});
+}
+
+template <class T>
+void max_run(const OpCall& c) {
+  const Tensor x = ops::channels_last(c.in(0));
+  const Windows windows(x.shape(), c.attrs, "max_pool");
+  const int64_t channels = x.size(1);
+  const Axis *a = windows.axis, &ah = a[1], &aw = a[2];
+  const T* in = x.data<T>();
+  T* y = c.out(0).data<T>();
+  IndexOf<T>* index = c.attr(pool::kWindowAttrs).b() ? c.out(1).data<IndexOf<T>>() : nullptr;
+  each_pixel(x.size(0), a[0].dest, ah.dest, aw.dest, channels,
+             [&](int64_t n, int64_t d, int64_t h, int64_t w, std::vector<int64_t>& at) {
+               at.clear();
+               each_tap(windows, d, h, w, [&](int64_t q, int64_t r, int64_t s) {
+                 at.push_back((q * ah.source + r) * aw.source + s);
+               });
+               const int64_t to = (((n * a[0].dest + d) * ah.dest + h) * aw.dest + w) * channels;
+               IndexOf<T>* places = index ? index + to : nullptr;
+               if (at.empty()) {  // dilated windows of a small input may miss it
+                 std::fill_n(y + to, channels, static_cast<T>(-INFINITY));
+                 if (places) std::fill_n(places, channels, IndexOf<T>{-1});
+                 return;
+               }
+               kernels<T>().max(channels, static_cast<int64_t>(at.size()), at.data(),
+                                in + n * windows.source_size() * channels, y + to, places);
+             });
+}
+
+void max_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  if (c.out().numel() == 0) return;
+  by_dtype(c.out().dtype(), [&](auto t) { max_run<decltype(t)>(c); });
+}
+
+// Inputs: g, indices. Attributes: the windows', then the spatial shape of x.
+Dims source_shape(const OpCall& c) {
+  Dims shape{c.in(0).size(0), c.in(0).size(1)};
+  for (int64_t s : c.attr(pool::kWindowAttrs).ints()) shape.push_back(s);
+  return shape;
+}
+
+void backward_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back(channels_last_spec(source_shape(c), c.in(0).dtype()));
+}
+
+template <class T>
+void max_backward_run(const OpCall& c) {
+  const Tensor g = ops::channels_last(c.in(0)), index = ops::channels_last(c.in(1));
+  const Windows windows(source_shape(c), c.attrs, "max_pool");
+  const int64_t channels = g.size(1);
+  const Axis *a = windows.axis, &ah = a[1], &aw = a[2];
+  each_pixel(g.size(0), a[0].source, ah.source, aw.source, channels,
+             [&](int64_t n, int64_t d, int64_t h, int64_t w, std::vector<int64_t>& at) {
+               at.clear();
+               each_window(windows, d, h, w, [&](int64_t q, int64_t r, int64_t s) {
+                 at.push_back((q * ah.dest + r) * aw.dest + s);
+               });
+               const int64_t pixel = (d * ah.source + h) * aw.source + w;
+               const int64_t from = n * windows.dest_size() * channels;
+               kernels<T>().max_backward(
+                   channels, static_cast<int64_t>(at.size()), at.data(), g.data<T>() + from,
+                   index.data<IndexOf<T>>() + from, pixel,
+                   c.out().data<T>() + (n * windows.source_size() + pixel) * channels);
+             });
+}
+
+void max_backward_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  if (c.out().numel() == 0) return;
+  by_dtype(c.out().dtype(), [&](auto t) { max_backward_run<decltype(t)>(c); });
+}
+
+// Inputs: u of x's shape, indices. y = u at the indices.
+void pick_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back(channels_last_spec(c.in(1).shape(), c.in(0).dtype()));
+}
+
+template <class T>
+void pick_run(const OpCall& c) {
+  const Tensor u = ops::channels_last(c.in(0)), index = ops::channels_last(c.in(1));
+  const int64_t channels = u.size(1), images = u.size(0);
+  const int64_t source = u.numel() / images, dest = index.numel() / images;
+  for (int64_t n = 0; n < images; ++n)
+    for (int64_t i = 0; i < dest; ++i) {
+      const auto pixel = static_cast<int64_t>(index.data<IndexOf<T>>()[n * dest + i]);
+      const int64_t from = n * source + pixel * channels + i % channels;
+      c.out().data<T>()[n * dest + i] = pixel < 0 ? T(0) : u.data<T>()[from];
+    }
+}
+
+void pick_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  if (c.out().numel() == 0) return;
+  by_dtype(c.out().dtype(), [&](auto t) { pick_run<decltype(t)>(c); });
+}
+
+extern const OpDef max_backward_def;
+
+// The windows' attributes, then the spatial sizes of shape.
+Attrs with_source(const BackwardCall& b, const Dims& shape) {
+  Attrs attrs;
+  for (int i = 0; i < pool::kWindowAttrs; ++i) attrs.push_back(b.attr(i));
+  Ints sizes;
+  for (int i = 2; i < shape.size(); ++i) sizes.push_back(shape[i]);
+  attrs.push_back(Attr(sizes));
+  return attrs;
+}
+
+void max_rule(BackwardCall& b) {
+  if (!b.grad(0).defined()) return;
+  b.set(0, call(max_backward_def, {b.grad(0), b.output(1)}, with_source(b, b.input_shape(0))));
+}
+
+extern const OpDef pick_def;
+
+void pick_rule(BackwardCall& b) {
+  b.set(0, call(max_backward_def, {b.grad(0), b.input(1)}, with_source(b, b.input_shape(0))));
+}
+
+void max_backward_rule(BackwardCall& b) {
+  Attrs attrs;
+  for (int i = 0; i < pool::kWindowAttrs; ++i) attrs.push_back(b.attr(i));
+  b.set(0, call(pick_def, {b.grad(0), b.input(1)}, attrs));
+}
+
+const OpDef max_def = {.name = "max_pool_forward",
+                       .signature = "",
+                       .doc = "",
+                       .infer = max_infer,
+                       .kernel = max_kernel,
+                       .backward = max_rule,
+                       .cost = pool_cost,
+                       .saves = save_output(1),
+                       .flags = kInternal};
+const OpDef max_backward_def = {.name = "max_pool_backward",
+                                .signature = "",
+                                .doc = "",
+                                .infer = backward_infer,
+                                .kernel = max_backward_kernel,
+                                .backward = max_backward_rule,
+                                .cost = pool_cost,
+                                .saves = save_input(1),
+                                .flags = kInternal};
+const OpDef pick_def = {.name = "max_pool_pick",
+                        .signature = "",
+                        .doc = "",
+                        .infer = pick_infer,
+                        .kernel = pick_kernel,
+                        .backward = pick_rule,
+                        .cost = pool_cost,
+                        .saves = save_input(1),
+                        .flags = kInternal};
+
+// average -------------------------------------------------------------------------------------
+
+void average_infer(const OpCall& c, OutputSpecs& specs) {
+  const Tensor& x = c.in(0);
+  const Dims shape = Windows(x.shape(), c.attrs, "avg_pool").dest_shape(x.shape());
+  specs.push_back(channels_last_spec(shape, x.dtype()));
+}
+
+template <class T>
+void average_run(const OpCall& c) {
+  const Tensor x = ops::channels_last(c.in(0));
+  const Windows windows(x.shape(), c.attrs, "avg_pool");
+  const int64_t channels = x.size(1);
+  const Axis *a = windows.axis, &ah = a[1], &aw = a[2];
+  each_pixel(x.size(0), a[0].dest, ah.dest, aw.dest, channels,
+             [&](int64_t n, int64_t d, int64_t h, int64_t w, std::vector<int64_t>& at) {
+               at.clear();
+               each_tap(windows, d, h, w, [&](int64_t q, int64_t r, int64_t s) {
+                 at.push_back((q * ah.source + r) * aw.source + s);
+               });
+               const int64_t to = ((n * a[0].dest + d) * ah.dest + h) * aw.dest + w;
+               kernels<T>().average(channels, static_cast<int64_t>(at.size()), at.data(),
+                                    x.data<T>() + n * windows.source_size() * channels,
+                                    static_cast<T>(windows.divisor_of(d, h, w)),
+                                    c.out().data<T>() + to * channels);
+             });
+}
+
+void average_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  if (c.out().numel() == 0) return;
+  by_dtype(c.out().dtype(), [&](auto t) { average_run<decltype(t)>(c); });
+}
+
+template <class T>
+void average_backward_run(const OpCall& c) {
+  const Tensor g = ops::channels_last(c.in(0));
+  const Windows windows(source_shape(c), c.attrs, "avg_pool");
+  const int64_t channels = g.size(1);
+  const Axis *a = windows.axis, &ah = a[1], &aw = a[2];
+  std::vector<T> divisors;
+  for (int64_t d = 0; d < a[0].dest; ++d)
+    for (int64_t h = 0; h < ah.dest; ++h)
+      for (int64_t w = 0; w < aw.dest; ++w)
+        divisors.push_back(static_cast<T>(windows.divisor_of(d, h, w)));
+  each_pixel(g.size(0), a[0].source, ah.source, aw.source, channels,
+             [&](int64_t n, int64_t d, int64_t h, int64_t w, std::vector<int64_t>& at) {
+               at.clear();
+               std::vector<T> by;
+               each_window(windows, d, h, w, [&](int64_t q, int64_t r, int64_t s) {
+                 at.push_back((q * ah.dest + r) * aw.dest + s);
+                 by.push_back(divisors[static_cast<size_t>(at.back())]);
+               });
+               const int64_t pixel = ((n * a[0].source + d) * ah.source + h) * aw.source + w;
+               kernels<T>().average_backward(channels, static_cast<int64_t>(at.size()), at.data(),
+                                             g.data<T>() + n * windows.dest_size() * channels,
+                                             by.data(), c.out().data<T>() + pixel * channels);
+             });
+}
+
+void average_backward_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  if (c.out().numel() == 0) return;
+  by_dtype(c.out().dtype(), [&](auto t) { average_backward_run<decltype(t)>(c); });
+}
+
+extern const OpDef average_def;
+extern const OpDef average_backward_def;
+
+void average_rule(BackwardCall& b) {
+  b.set(0, call(average_backward_def, {b.grad(0)}, with_source(b, b.input_shape(0))));
+}
+void average_backward_rule(BackwardCall& b) {
+  Attrs attrs;
+  for (int i = 0; i < pool::kWindowAttrs; ++i) attrs.push_back(b.attr(i));
+  b.set(0, call(average_def, {b.grad(0)}, attrs));
+}
+
+const OpDef average_def = {.name = "avg_pool_forward",
+                           .signature = "",
+                           .doc = "",
+                           .infer = average_infer,
+                           .kernel = average_kernel,
+                           .backward = average_rule,
+                           .cost = pool_cost,
+                           .flags = kInternal};
+const OpDef average_backward_def = {.name = "avg_pool_backward",
+                                    .signature = "",
+                                    .doc = "",
+                                    .infer = backward_infer,
+                                    .kernel = average_backward_kernel,
+                                    .backward = average_backward_rule,
+                                    .cost = pool_cost,
+                                    .flags = kInternal};
+
+// The public ops ------------------------------------------------------------------------------
+
+void check(const OpCall& c) {
+  ANNX_CHECK(is_floating(c.in(0).dtype()), type, c.name(),
+             "expected a floating input but got dtype ", c.in(0).dtype());
+}
+
+TensorList run_max(const OpCall& c, Attrs attrs, bool indices) {
+  check(c);
+  const bool wanted = indices || (grad_enabled() && c.in(0).requires_grad());
+  attrs.push_back(Attr(wanted));
+  TensorList out = call_all(max_def, {c.in(0)}, std::move(attrs));
+  if (!indices) return {out[0]};
+  return {out[0], ops::cast(out[1], DType::i64)};
+}
+
+Attrs sliding(const OpCall& c) {
+  return {Attr(false), c.attr(0), c.attr(1), c.attr(2), c.attr(3), c.attr(4), Attr(true), Attr()};
+}
+Attrs adaptive(const OpCall& c) {
+  const Attr one(Ints{1});
+  return {Attr(true), c.attr(0), one, one, one, Attr(false), Attr(true), Attr()};
+}
+
+TensorList max_pool(const OpCall& c) { return run_max(c, sliding(c), false); }
+TensorList max_pool_with_indices(const OpCall& c) { return run_max(c, sliding(c), true); }
+TensorList adaptive_max_pool(const OpCall& c) { return run_max(c, adaptive(c), false); }
+TensorList adaptive_max_pool_with_indices(const OpCall& c) { return run_max(c, adaptive(c), true); }
+TensorList adaptive_avg_pool(const OpCall& c) {
+  check(c);
+  return call_all(average_def, {c.in(0)}, adaptive(c));
+}
+TensorList avg_pool(const OpCall& c) {
+  check(c);
+  return call_all(average_def, {c.in(0)},
+                  {Attr(false), c.attr(0), c.attr(1), c.attr(2), Attr(Ints{1}), c.attr(3),
+                   c.attr(4), c.attr(5)});
+}
+
+}  // namespace
+
+namespace def {
+
+#define ANNX_MAX_POOL_PARAMETERS                                                                \
+  "(Tensor input, int[] kernel_size, int[] stride=(), int[] padding=0, int[] dilation=1, bool " \
+  "ceil_mode=False)"
+
+const OpDef max_pool = {
+    .name = "max_pool",
+    .signature = "max_pool" ANNX_MAX_POOL_PARAMETERS " -> Tensor",
+    .doc =
+        "The largest value of each window of input (N, C, ...); NaN is the largest. stride () is "
+        "the kernel size. The result is channels last in memory.",
+    .composite = annx::max_pool,
+    .flags = kNoMethod};
+const OpDef max_pool_with_indices = {
+    .name = "max_pool_with_indices",
+    .signature = "max_pool_with_indices" ANNX_MAX_POOL_PARAMETERS " -> (Tensor, Tensor)",
+    .doc = "As max_pool, and where in the spatial dimensions, flattened, each value came from.",
+    .composite = annx::max_pool_with_indices,
+    .flags = kNoMethod};
+const OpDef avg_pool = {
+    .name = "avg_pool",
+    .signature =
+        "avg_pool(Tensor input, int[] kernel_size, int[] stride=(), int[] padding=0, bool "
+        "ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor",
+    .doc =
+        "The average of each window of input (N, C, ...), zeros of the padding included or not. "
+        "stride () is the kernel size. The result is channels last in memory.",
+    .composite = annx::avg_pool,
+    .flags = kNoMethod};
+const OpDef adaptive_max_pool = {
+    .name = "adaptive_max_pool",
+    .signature = "adaptive_max_pool(Tensor input, int[] output_size) -> Tensor",
+    .doc = "The largest value of each of output_size windows that share out input (N, C, ...).",
+    .composite = annx::adaptive_max_pool,
+    .flags = kNoMethod};
+const OpDef adaptive_max_pool_with_indices = {
+    .name = "adaptive_max_pool_with_indices",
+    .signature =
+        "adaptive_max_pool_with_indices(Tensor input, int[] output_size) -> (Tensor, Tensor)",
+    .doc =
+        "As adaptive_max_pool, and where in the spatial dimensions, flattened, each value came "
+        "from.",
+    .composite = annx::adaptive_max_pool_with_indices,
+    .flags = kNoMethod};
+const OpDef adaptive_avg_pool = {
+    .name = "adaptive_avg_pool",
+    .signature = "adaptive_avg_pool(Tensor input, int[] output_size) -> Tensor",
+    .doc = "The average of each of output_size windows that share out input (N, C, ...).",
+    .composite = annx::adaptive_avg_pool,
+    .flags = kNoMethod};
+
+}  // namespace def
+}  // namespace annx
