@@ -39,7 +39,7 @@ std::vector<Phase<T>> phases_of(const Correlation& c, const Slabs<T>& slabs) {
           phase.taps.push_back(t);
           distances.push_back(slabs.offset(q, r, s));
         }
-        for (int64_t i = 0; i < (c.depthwise() ? 1 : c.reduce); ++i)
+        for (int64_t i = 0; i < c.reduce; ++i)
           for (int64_t distance : distances) phase.offsets.push_back(distance + i);
         phases.push_back(std::move(phase));
       }
@@ -68,12 +68,9 @@ class Correlate {
             T* y)
       : c_(c), slabs_(c), x_(x), bias_(bias), activation_(activation), y_(y) {
     phases_ = phases_of(c, slabs_);
-    if (c.depthwise()) {
-      pack_depthwise(w);
-    } else {
-      for (const Phase<T>& phase : phases_)
-        weights_.push_back(std::make_unique<PackedWeights<T>>(c, w, phase.taps));
-    }
+    for (const Phase<T>& phase : phases_)
+      weights_.push_back(std::make_unique<PackedWeights<T>>(c, w, phase.taps));
+    if (bias != nullptr) pad_bias();
   }
 
   void run() {
@@ -84,15 +81,12 @@ class Correlate {
   }
 
  private:
-  // Taps side by side for every phase: [tap][channel].
-  void pack_depthwise(const T* w) {
-    const int64_t channels = c_.groups, taps = c_.taps();
-    std::vector<T> rows(static_cast<size_t>(channels * taps));
-    gemm_table<T>().transpose(channels, taps, w, taps, rows.data(), channels);
-    for (const Phase<T>& phase : phases_)
-      for (int64_t t : phase.taps)
-        depthwise_.insert(depthwise_.end(), rows.begin() + t * channels,
-                          rows.begin() + (t + 1) * channels);
+  // Panels of whole vectors, as the weights'.
+  void pad_bias() {
+    const Panels<T> panels(c_.produce);
+    padded_bias_.assign(static_cast<size_t>(c_.groups * panels.padded()), T(0));
+    for (int64_t g = 0; g < c_.groups; ++g)
+      std::copy_n(bias_ + g * c_.produce, c_.produce, padded_bias_.begin() + g * panels.padded());
   }
 
   void task(int64_t begin, int64_t end) {
@@ -111,14 +105,11 @@ class Correlate {
       memory.base.push_back(slabs_.fill(x_, run.image, run.plane, run.first, run.last, slab));
       slab += slabs_.size(run.first, run.last);
     }
-    if (c_.depthwise())
-      depthwise(memory);
-    else
-      dense(memory);
-    if (bias_ == nullptr && activation_ == Activation::none) return;
+    dense(memory);
+    if (activation_ == Activation::none) return;
     const int64_t channels = c_.dest_channels(), width = c_.axis[2].dest;
     gemm_table<T>().epilogue((end - begin) * width, channels, y_ + begin * width * channels,
-                             channels, bias_, activation_);
+                             channels, nullptr, activation_);
   }
 
   // Calls f(source pixel, destination pixel) for the first pixel of every row of a phase.
@@ -153,29 +144,36 @@ class Correlate {
     for (size_t i = 0; i < phases_.size(); ++i) {
       const Phase<T>& phase = phases_[i];
       const int64_t pixels = pixels_of(phase);
-      memory.a.clear();
-      memory.c.clear();
+      int64_t rows = 0;
+      for (const Run& run : memory.runs) rows += run.rows();
+      memory.a.resize(static_cast<size_t>(rows * pixels));
+      memory.c.resize(static_cast<size_t>(rows * pixels));
+      size_t count = 0;
       each_row(memory, phase, [&](const T* a, T* c) {
-        for (int64_t p = 0; p < pixels; ++p, a += x_step, c += y_step) {
-          memory.a.push_back(a);
-          memory.c.push_back(c);
+        for (int64_t p = 0; p < pixels; ++p, ++count, a += x_step, c += y_step) {
+          memory.a[count] = a;
+          memory.c[count] = c;
         }
       });
-      if (memory.a.empty()) continue;
+      if (count == 0) continue;
       if (phase.offsets.empty()) {
-        const size_t bytes = static_cast<size_t>(c_.dest_channels()) * sizeof(T);
-        for (T* c : memory.c) std::memset(c, 0, bytes);
+        for (size_t p = 0; p < count; ++p) {
+          if (bias_ == nullptr)
+            std::fill_n(memory.c[p], c_.dest_channels(), T(0));
+          else
+            std::copy_n(bias_, c_.dest_channels(), memory.c[p]);
+        }
         continue;
       }
-      products(memory, phase, *weights_[i]);
+      products(memory, static_cast<int64_t>(count), phase, *weights_[i]);
     }
   }
 
-  void products(const TaskMemory<T>& memory, const Phase<T>& phase,
+  void products(const TaskMemory<T>& memory, int64_t count, const Phase<T>& phase,
                 const PackedWeights<T>& weights) {
     const Panels<T>& panels = weights.panels();
     ConvBlock<T> block = {};
-    block.rows = static_cast<int64_t>(memory.a.size());
+    block.rows = count;
     block.a = memory.a.data();
     block.c = memory.c.data();
     for (int64_t g = 0; g < c_.groups; ++g) {
@@ -190,28 +188,13 @@ class Correlate {
           block.b = weights.panel(g, q) + k * block.b_rs;
           block.cols = panels.cols_of(q);
           block.c_shift = g * c_.produce + q * panels.width();
+          const bool last = k + kBlockRows >= weights.rows();
+          block.bias = bias_ == nullptr || !last
+                           ? nullptr
+                           : padded_bias_.data() + g * panels.padded() + q * panels.width();
           kernels<T>().block(block);
         }
       }
-    }
-  }
-
-  void depthwise(const TaskMemory<T>& memory) {
-    DepthwiseRow<T> row = {};
-    row.channels = c_.groups;
-    row.x_step = c_.axis[2].base_step() * slabs_.column();
-    row.y_step = c_.axis[2].dest_step() * c_.groups;
-    row.w = depthwise_.data();
-    for (const Phase<T>& phase : phases_) {
-      row.pixels = pixels_of(phase);
-      row.offsets = phase.offsets.data();
-      row.taps = static_cast<int64_t>(phase.taps.size());
-      each_row(memory, phase, [&](const T* a, T* c) {
-        row.x = a;
-        row.y = c;
-        kernels<T>().depthwise(row);
-      });
-      row.w += row.taps * row.channels;
     }
   }
 
@@ -223,7 +206,7 @@ class Correlate {
   T* y_;
   std::vector<Phase<T>> phases_;
   std::vector<std::unique_ptr<PackedWeights<T>>> weights_;
-  std::vector<T> depthwise_;
+  std::vector<T> padded_bias_;
 };
 
 // One product per group: pixels by channels.
@@ -250,7 +233,9 @@ template <class T>
 void correlate(const ConvShape& s, bool transposed, const T* x, const T* w, const T* bias,
                Activation activation, T* y) {
   const Correlation c(s, transposed);
-  if (s.pointwise() && !s.depthwise()) return pointwise(c, x, w, bias, activation, y);
+  if (s.depthwise()) return depthwise(c, x, w, bias, activation, y);
+  if (s.pointwise()) return pointwise(c, x, w, bias, activation, y);
+  if (c.scatters()) return scatter(c, x, w, bias, activation, y);
   if (c.winograd()) return winograd(c, x, w, bias, activation, y);
   Correlate<T>(c, x, w, bias, activation, y).run();
 }

@@ -1,49 +1,60 @@
 // Depthwise convolution: lanes run over channels. Each element is one fma chain over ascending taps.
 
+template <class V, bool Whole>
+ANNX_INLINE V depthwise_load(const typename V::Scalar* p, int64_t n) {
+  if constexpr (Whole) return load<V>(p);
+  return load_n<V>(p, n);
+}
+
 // P pixels of one vector of channels.
-template <class V, int P>
-ANNX_INLINE void depthwise_pixels(const DepthwiseRow<typename V::Scalar>& row,
-                                  const typename V::Scalar* x, const typename V::Scalar* w,
-                                  typename V::Scalar* y, int64_t n) {
+template <class V, int P, bool Whole>
+ANNX_INLINE void depthwise_pixels(const DepthwiseRow<typename V::Scalar>& row, int64_t i, int64_t c,
+                                  int64_t n) {
+  const typename V::Scalar* x = row.x + i * row.x_step + c;
+  typename V::Scalar* y = row.y + i * row.y_step + c;
   V acc[P];
 #pragma GCC unroll 4
-  for (int i = 0; i < P; ++i) acc[i] = zero<V>();
-  const bool whole = n >= V::lanes;
+  for (int k = 0; k < P; ++k) acc[k] = zero<V>();
   for (int64_t t = 0; t < row.taps; ++t) {
     const typename V::Scalar* p = x + row.offsets[t];
-    const typename V::Scalar* q = w + t * row.channels;
-    const V weight = whole ? load<V>(q) : load_n<V>(q, n);
+    const V weight = depthwise_load<V, Whole>(row.w + row.w_offsets[t] + c, n);
 #pragma GCC unroll 4
-    for (int i = 0; i < P; ++i) {
-      acc[i] = fma(whole ? load<V>(p) : load_n<V>(p, n), weight, acc[i]);
+    for (int k = 0; k < P; ++k) {
+      acc[k] = fma(depthwise_load<V, Whole>(p, n), weight, acc[k]);
       p += row.x_step;
     }
   }
+  if (row.bias != nullptr) {
+    const V bias = depthwise_load<V, Whole>(row.bias + c, n);
 #pragma GCC unroll 4
-  for (int i = 0; i < P; ++i) {
-    if (whole) {
-      store(y, acc[i]);
+    for (int k = 0; k < P; ++k) acc[k] = acc[k] + bias;
+  }
+#pragma GCC unroll 4
+  for (int k = 0; k < P; ++k) {
+    if constexpr (Whole) {
+      store(y, acc[k]);
     } else {
-      store_n(y, acc[i], n);
+      store_n(y, acc[k], n);
     }
     y += row.y_step;
   }
 }
 
+template <class V, bool Whole>
+ANNX_INLINE void depthwise_channels(const DepthwiseRow<typename V::Scalar>& row, int64_t c,
+                                    int64_t n) {
+  int64_t i = 0;
+  for (; i + 4 <= row.pixels; i += 4) depthwise_pixels<V, 4, Whole>(row, i, c, n);
+  for (; i < row.pixels; ++i) depthwise_pixels<V, 1, Whole>(row, i, c, n);
+}
+
 template <class V>
 static void depthwise_row(const DepthwiseRow<typename V::Scalar>& row) {
-  for (int64_t c = 0; c < row.channels; c += V::lanes) {
-    const int64_t n = row.channels - c;
-    int64_t i = 0;
-    for (; i + 4 <= row.pixels; i += 4) {
-      depthwise_pixels<V, 4>(row, row.x + i * row.x_step + c, row.w + c, row.y + i * row.y_step + c,
-                             n);
-    }
-    for (; i < row.pixels; ++i) {
-      depthwise_pixels<V, 1>(row, row.x + i * row.x_step + c, row.w + c, row.y + i * row.y_step + c,
-                             n);
-    }
+  int64_t c = 0;
+  for (; c + V::lanes <= row.channels; c += V::lanes) {
+    depthwise_channels<V, true>(row, c, V::lanes);
   }
+  if (c < row.channels) depthwise_channels<V, false>(row, c, row.channels - c);
 }
 
 // N taps of one vector of channels over all pixels of a row.

@@ -29,4 +29,11 @@ bool Correlation::winograd() const {
   return true;
 }
 
+// Transposed, into few channels: lanes along them would be empty, along taps and channels they are not.
+bool Correlation::scatters() const {
+  const Axis& plane = axis[0];
+  return transposed && groups == 1 && produce <= 8 && axis[2].dilation == 1 && taps() > 1 &&
+         plane.taps == 1 && plane.stride == 1 && plane.padding == 0;
+}
+
 }  // namespace annx::conv

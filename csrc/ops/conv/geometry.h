@@ -77,7 +77,7 @@ struct Correlation {
   // Rows of the destination, over all images and planes.
   int64_t units() const { return batch * axis[0].dest * axis[1].dest; }
   bool winograd() const;
-  bool depthwise() const { return groups > 1 && reduce == 1 && produce == 1; }
+  bool scatters() const;
 };
 
 // x and y are channels last; w is (out, in / groups, taps) in rows.

@@ -25,10 +25,11 @@ struct ConvBlock {
   int64_t c_shift;
   int64_t cols;    // of C: the others are computed and dropped
   bool from_zero;  // start the chains from 0, not from C
+  const T* bias;   // `vectors` vectors, added to the finished chains, or null
 };
 
 // One row of a depthwise convolution: pixel i of y is y + i y_step, its tap t is read at
-// x + i x_step + offsets[t], times w[t channels + c].
+// x + i x_step + offsets[t], times w[w_offsets[t] + c]; then the bias, unless null, is added.
 template <class T>
 struct DepthwiseRow {
   int64_t pixels, channels, taps;
@@ -36,6 +37,8 @@ struct DepthwiseRow {
   int64_t x_step;
   const int64_t* offsets;
   const T* w;
+  const int64_t* w_offsets;
+  const T* bias;
   T* y;
   int64_t y_step;
 };
@@ -48,8 +51,12 @@ struct ConvTable {
   void (*column_sums)(const T* b, int64_t k, int64_t b_rs, int vectors, T* out, bool from_zero);
   void (*depthwise)(const DepthwiseRow<T>& row);
   // w[t channels + c] += sum over pixels of y[i y_step + c] x[i x_step + offsets[t] + c]; here x and y
-  // are read and w is written.
+  // are read; the row's own w and bias are not used.
   void (*depthwise_weight)(const DepthwiseRow<T>& row, T* w);
+  // out[i step + r row + j] += t[i t_rs + r length + j] for j < length, r < rows, pixel after pixel.
+  // Beyond length, a vector of `out` is read and written back.
+  void (*scatter)(int64_t pixels, int64_t rows, int64_t length, const T* t, int64_t t_rs, T* out,
+                  int64_t step, int64_t row);
   // Winograd F(2x2, 3x3). Weights: 9 rows of `width` per channel to 16, out[(x channels + c) width].
   void (*winograd_weight)(int64_t channels, int64_t width, const T* w, T* out);
   // A row of tiles: 4x4 pixels every 2, rows x_row apart; out[x plane + tile channels + c].

@@ -13,4 +13,14 @@ template <class T>
 void winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
               T* y);
 
+// Every channel by itself, lanes along the channels.
+template <class T>
+void depthwise(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
+               T* y);
+
+// Transposed, few channels: what every source pixel adds to its taps, then added up.
+template <class T>
+void scatter(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
+             T* y);
+
 }  // namespace annx::conv

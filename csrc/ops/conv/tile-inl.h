@@ -12,6 +12,7 @@ struct ConvTile {
   T* const* c;
   int64_t c_shift;
   bool from_zero;
+  const T* bias;
 };
 
 // Not inlined and with one loop only: GCC would spill the accumulators.
@@ -42,6 +43,14 @@ ANNX_NOINLINE void conv_tile(const ConvTile<typename V::Scalar>& tile) {
       for (int j = 0; j < NV; ++j) acc[i][j] = fma(a_element, b_row[j], acc[i][j]);
     }
     b += b_rs;
+  }
+  if (tile.bias != nullptr) {
+#pragma GCC unroll 2
+    for (int j = 0; j < NV; ++j) {
+      const V bias = load<V>(tile.bias + j * V::lanes);
+#pragma GCC unroll 8
+      for (int i = 0; i < R; ++i) acc[i][j] = acc[i][j] + bias;
+    }
   }
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i) {
@@ -80,8 +89,9 @@ ANNX_NOINLINE void conv_edge(ConvTile<typename V::Scalar> tile, int64_t rows, in
 
 template <class V, int R, int NV>
 static void conv_rows(const ConvBlock<typename V::Scalar>& block) {
-  ConvTile<typename V::Scalar> tile = {block.k,    block.a, block.a_shift, block.offsets,  block.b,
-                                       block.b_rs, block.c, block.c_shift, block.from_zero};
+  ConvTile<typename V::Scalar> tile = {block.k,         block.a,    block.a_shift, block.offsets,
+                                       block.b,         block.b_rs, block.c,       block.c_shift,
+                                       block.from_zero, block.bias};
   const bool whole = block.cols == NV * V::lanes;
   for (int64_t i = 0; i < block.rows; i += R, tile.a += R, tile.c += R) {
     const int64_t rows = block.rows - i < R ? block.rows - i : R;
@@ -120,5 +130,26 @@ static void conv_column_sums(const typename V::Scalar* b, int64_t k, int64_t b_r
     V sum = from_zero ? zero<V>() : load<V>(out + v * V::lanes);
     for (int64_t p = 0; p < k; ++p) sum = sum + load<V>(b + p * b_rs + v * V::lanes);
     store(out + v * V::lanes, sum);
+  }
+}
+
+template <class V>
+static void conv_scatter(int64_t pixels, int64_t rows, int64_t length, const typename V::Scalar* t,
+                         int64_t t_rs, typename V::Scalar* out, int64_t step, int64_t row) {
+  const int64_t whole = length / V::lanes * V::lanes;
+  const auto rest = first_n<V>(length - whole);
+  for (int64_t i = 0; i < pixels; ++i, t += t_rs, out += step) {
+    const typename V::Scalar* from = t;
+    typename V::Scalar* to = out;
+    // Rows are the inner loop: pixels overlap, and each has to wait for the one before.
+    for (int64_t r = 0; r < rows; ++r, from += length, to += row) {
+      for (int64_t j = 0; j < whole; j += V::lanes) {
+        store(to + j, load<V>(to + j) + load<V>(from + j));
+      }
+      if (whole < length) {
+        const V add = select(rest, load<V>(from + whole), zero<V>());
+        store(to + whole, load<V>(to + whole) + add);
+      }
+    }
   }
 }

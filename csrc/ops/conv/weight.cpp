@@ -33,11 +33,12 @@ class WeightGradient {
   WeightGradient(const Correlation& c, const T* g, const T* x, T* dw, T* db)
       : c_(c), slabs_(c), panels_(c.produce), g_(g), x_(x), dw_(dw), db_(db) {
     rows_ = c.reduce * c.taps();
-    for (int64_t i = 0; i < c.reduce; ++i)
-      for (int64_t t = 0; t < c.taps(); ++t) {
-        const int64_t s = t % c.axis[2].taps, r = t / c.axis[2].taps % c.axis[1].taps;
-        taps_.push_back(slabs_.offset(t / c.axis[2].taps / c.axis[1].taps, r, s) + i);
-      }
+    // Channels of one tap side by side: a tile's rows then share cache lines.
+    for (int64_t t = 0; t < c.taps(); ++t) {
+      const int64_t s = t % c.axis[2].taps, r = t / c.axis[2].taps % c.axis[1].taps;
+      const int64_t offset = slabs_.offset(t / c.axis[2].taps / c.axis[1].taps, r, s);
+      for (int64_t i = 0; i < c.reduce; ++i) taps_.push_back(offset + i);
+    }
   }
 
   void run() {
@@ -62,71 +63,98 @@ class WeightGradient {
       }
     });
     add_pieces(pieces, total_, parts + total_, parts);
-    for (int64_t p = 0; p < all; ++p) {
-      const int64_t group = p / panels_.count(), q = p % panels_.count();
-      const int64_t first = group * c_.produce + q * panels_.width();
-      gemm_table<T>().transpose(rows_, panels_.cols_of(q), parts + p * rows_ * panels_.width(),
-                                width_of(q), dw_ + first * rows_, rows_);
-      if (db_ != nullptr)
-        std::copy_n(parts + size_ + group * panels_.padded() + q * panels_.width(),
-                    panels_.cols_of(q), db_ + first);
-    }
+    parallel_for(all, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p) unpack(parts, p);
+    });
   }
 
  private:
   int64_t width_of(int64_t q) const { return panels_.vectors_of(q) * kLanes<T>; }
 
+  // Panel p, rows of (tap, channel), into dw, rows of output channels with columns (channel, tap).
+  void unpack(const T* parts, int64_t p) {
+    static thread_local Scratch scratch;
+    const int64_t group = p / panels_.count(), q = p % panels_.count();
+    const int64_t first = group * c_.produce + q * panels_.width(), cols = panels_.cols_of(q);
+    const T* panel = parts + p * rows_ * panels_.width();
+    if (db_ != nullptr)
+      std::copy_n(parts + size_ + group * panels_.padded() + q * panels_.width(), cols,
+                  db_ + first);
+    if (c_.taps() == 1) {
+      gemm_table<T>().transpose(rows_, cols, panel, panels_.width(), dw_ + first * rows_, rows_);
+      return;
+    }
+    T* turned = static_cast<T*>(scratch.reserve(checked_bytes(cols * rows_, sizeof(T))));
+    gemm_table<T>().transpose(rows_, cols, panel, panels_.width(), turned, rows_);
+    for (int64_t j = 0; j < cols; ++j)
+      gemm_table<T>().transpose(c_.taps(), c_.reduce, turned + j * rows_, c_.reduce,
+                                dw_ + (first + j) * rows_, c_.taps());
+  }
+
   // Units begin … end-1 into panels first … last-1 of `out`.
   void task(int64_t begin, int64_t end, int64_t first, int64_t last, T* out) {
     const int64_t width = std::max<int64_t>(1, c_.axis[2].dest);
     const int64_t step = std::max<int64_t>(1, kTaskPixels / width);
-    for (int64_t unit = begin; unit < end;) {
-      const Run run = Run::at_unit(c_, unit, std::min(end, unit + step));
-      products(run, first, last, out, unit == begin);
-      unit += run.rows();
-    }
+    for (int64_t unit = begin; unit < end; unit += step)
+      products(unit, std::min(end, unit + step), first, last, out, unit == begin);
   }
 
-  void products(const Run& run, int64_t first, int64_t last, T* out, bool from_zero) {
+  void products(int64_t begin, int64_t end, int64_t first, int64_t last, T* out, bool from_zero) {
     static thread_local Scratch scratch;
     static thread_local std::vector<int64_t> pixels;
     static thread_local std::vector<const T*> a;
     static thread_local std::vector<T*> c;
     const Axis &ah = c_.axis[1], &aw = c_.axis[2];
-    const int64_t count = run.rows() * aw.dest;
-    const int64_t slab_size = slabs_.size(run.first, run.last);
-    const int64_t panel_size = count * panels_.width();
-    T* slab = static_cast<T*>(scratch.reserve(checked_bytes(slab_size + panel_size, sizeof(T))));
+    const int64_t count = (end - begin) * aw.dest;
+    int64_t slab_size = 0;
+    for (int64_t unit = begin; unit < end;) {
+      const Run run = Run::at_unit(c_, unit, end);
+      slab_size += slabs_.size(run.first, run.last);
+      unit += run.rows();
+    }
+    T* slab = static_cast<T*>(
+        scratch.reserve(checked_bytes(slab_size + count * panels_.width(), sizeof(T))));
     T* packed = slab + slab_size;
-    const T* x = slabs_.fill(x_, run.image, run.plane, run.first, run.last, slab);
+    const T* origin = nullptr;
     pixels.clear();
-    for (int64_t h = run.first; h <= run.last; ++h)
-      for (int64_t w = 0; w < aw.dest; ++w)
-        pixels.push_back((ah.base(h) - ah.base(run.first)) * slabs_.row() +
-                         (aw.base(w) - aw.base(0)) * slabs_.column());
+    for (int64_t unit = begin; unit < end;) {
+      const Run run = Run::at_unit(c_, unit, end);
+      const T* x = slabs_.fill(x_, run.image, run.plane, run.first, run.last, slab);
+      if (origin == nullptr) origin = x;
+      for (int64_t h = run.first; h <= run.last; ++h) {
+        const int64_t row = x - origin + (ah.base(h) - ah.base(run.first)) * slabs_.row();
+        for (int64_t w = 0; w < aw.dest; ++w)
+          pixels.push_back(row + (aw.base(w) - aw.base(0)) * slabs_.column());
+      }
+      slab += slabs_.size(run.first, run.last);
+      unit += run.rows();
+    }
+    a.resize(static_cast<size_t>(rows_));
+    c.resize(static_cast<size_t>(rows_));
+    for (int64_t i = 0; i < rows_; ++i) {
+      a[static_cast<size_t>(i)] = origin + taps_[static_cast<size_t>(i)];
+      c[static_cast<size_t>(i)] = out + i * panels_.width();
+    }
     ConvBlock<T> block = {};
     block.rows = rows_;
     block.k = count;
+    block.a = a.data();
+    block.c = c.data();
     block.offsets = pixels.data();
     block.b = packed;
     block.from_zero = from_zero;
     for (int64_t p = first; p < last; ++p) {
       const int64_t group = p / panels_.count(), q = p % panels_.count();
-      const int64_t width = width_of(q), cols = panels_.cols_of(q);
-      const T* g = g_ + run.at * c_.dest_channels() + group * c_.produce + q * panels_.width();
-      gemm_table<T>().pack_b(count, cols, g, c_.dest_channels(), 1, width, count * width, packed);
+      const int64_t width = width_of(q);
+      const T* g =
+          g_ + begin * aw.dest * c_.dest_channels() + group * c_.produce + q * panels_.width();
+      gemm_table<T>().pack_b(count, panels_.cols_of(q), g, c_.dest_channels(), 1, width,
+                             count * width, packed);
       block.vectors = panels_.vectors_of(q);
       block.b_rs = width;
       block.cols = width;
-      T* to = out + p * rows_ * panels_.width();
-      a.clear();
-      c.clear();
-      for (int64_t i = 0; i < rows_; ++i) {
-        a.push_back(x + group * c_.reduce + taps_[static_cast<size_t>(i)]);
-        c.push_back(to + i * width);
-      }
-      block.a = a.data();
-      block.c = c.data();
+      block.a_shift = group * c_.reduce;
+      block.c_shift = p * rows_ * panels_.width();
       kernels<T>().block(block);
       if (db_ != nullptr)
         kernels<T>().column_sums(packed, count, width, block.vectors,
@@ -219,21 +247,6 @@ void bias_gradient(const Correlation& c, const T* g, T* db) {
   std::copy_n(parts, channels, db);
 }
 
-template <class T>
-void pointwise_weight(const Correlation& c, const T* g, const T* x, T* dw) {
-  GemmArgs<T> args;
-  args.m = c.produce, args.n = c.reduce, args.k = c.batch * c.dest_size();
-  args.a_rs = 1, args.a_cs = c.dest_channels();
-  args.b_rs = c.source_channels(), args.b_cs = 1;
-  args.c_rs = c.reduce;
-  for (int64_t group = 0; group < c.groups; ++group) {
-    args.a = g + group * c.produce;
-    args.b = x + group * c.reduce;
-    args.c = dw + group * c.produce * c.reduce;
-    gemm(args);
-  }
-}
-
 }  // namespace
 
 template <class T>
@@ -244,11 +257,8 @@ void convolve_weight(const ConvShape& s, const T* g, const T* x, T* dw, T* db) {
     if (db != nullptr) std::fill_n(db, s.out_channels, T(0));
     return;
   }
-  if (s.depthwise() || s.pointwise()) {
-    if (s.depthwise())
-      depthwise_weight(c, g, x, dw);
-    else
-      pointwise_weight(c, g, x, dw);
+  if (s.depthwise()) {
+    depthwise_weight(c, g, x, dw);
     if (db != nullptr) bias_gradient(c, g, db);
     return;
   }
