@@ -40,21 +40,21 @@ ANNX_INLINE void depthwise_pixels(const DepthwiseRow<typename V::Scalar>& row, i
   }
 }
 
-template <class V, bool Whole>
-ANNX_INLINE void depthwise_channels(const DepthwiseRow<typename V::Scalar>& row, int64_t c,
-                                    int64_t n) {
-  int64_t i = 0;
-  for (; i + 4 <= row.pixels; i += 4) depthwise_pixels<V, 4, Whole>(row, i, c, n);
-  for (; i < row.pixels; ++i) depthwise_pixels<V, 1, Whole>(row, i, c, n);
+// Channels are the inner loop: neighbouring pixels are then read from end to end.
+template <class V, int P>
+ANNX_INLINE void depthwise_strip(const DepthwiseRow<typename V::Scalar>& row, int64_t i) {
+  int64_t c = 0;
+  for (; c + V::lanes <= row.channels; c += V::lanes) {
+    depthwise_pixels<V, P, true>(row, i, c, V::lanes);
+  }
+  if (c < row.channels) depthwise_pixels<V, P, false>(row, i, c, row.channels - c);
 }
 
 template <class V>
 static void depthwise_row(const DepthwiseRow<typename V::Scalar>& row) {
-  int64_t c = 0;
-  for (; c + V::lanes <= row.channels; c += V::lanes) {
-    depthwise_channels<V, true>(row, c, V::lanes);
-  }
-  if (c < row.channels) depthwise_channels<V, false>(row, c, row.channels - c);
+  int64_t i = 0;
+  for (; i + 4 <= row.pixels; i += 4) depthwise_strip<V, 4>(row, i);
+  for (; i < row.pixels; ++i) depthwise_strip<V, 1>(row, i);
 }
 
 // N taps of one vector of channels over all pixels of a row.

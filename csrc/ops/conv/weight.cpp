@@ -106,14 +106,15 @@ class WeightGradient {
     static thread_local std::vector<T*> c;
     const Axis &ah = c_.axis[1], &aw = c_.axis[2];
     const int64_t count = (end - begin) * aw.dest;
+    const int64_t padded = panels_.count() * panels_.width();
     int64_t slab_size = 0;
     for (int64_t unit = begin; unit < end;) {
       const Run run = Run::at_unit(c_, unit, end);
       slab_size += slabs_.size(run.first, run.last);
       unit += run.rows();
     }
-    T* slab = static_cast<T*>(
-        scratch.reserve(checked_bytes(slab_size + count * panels_.width(), sizeof(T))));
+    T* slab =
+        static_cast<T*>(scratch.reserve(checked_bytes(slab_size + count * padded, sizeof(T))));
     T* packed = slab + slab_size;
     const T* origin = nullptr;
     pixels.clear();
@@ -141,23 +142,27 @@ class WeightGradient {
     block.a = a.data();
     block.c = c.data();
     block.offsets = pixels.data();
-    block.b = packed;
+    block.b_rs = panels_.width();
     block.from_zero = from_zero;
     for (int64_t p = first; p < last; ++p) {
       const int64_t group = p / panels_.count(), q = p % panels_.count();
-      const int64_t width = width_of(q);
-      const T* g =
-          g_ + begin * aw.dest * c_.dest_channels() + group * c_.produce + q * panels_.width();
-      gemm_table<T>().pack_b(count, panels_.cols_of(q), g, c_.dest_channels(), 1, width,
-                             count * width, packed);
+      // All panels of a group are packed at once: rows of g are then read from end to end.
+      if (p == first || q == 0) {
+        const int64_t some = std::min(panels_.count() - q, last - p);
+        const int64_t from = q * panels_.width();
+        const T* g = g_ + begin * aw.dest * c_.dest_channels() + group * c_.produce + from;
+        gemm_table<T>().pack_b(count, std::min(c_.produce - from, some * panels_.width()), g,
+                               c_.dest_channels(), 1, panels_.width(), count * panels_.width(),
+                               packed + from * count);
+      }
       block.vectors = panels_.vectors_of(q);
-      block.b_rs = width;
-      block.cols = width;
+      block.cols = width_of(q);
+      block.b = packed + q * panels_.width() * count;
       block.a_shift = group * c_.reduce;
       block.c_shift = p * rows_ * panels_.width();
       kernels<T>().block(block);
       if (db_ != nullptr)
-        kernels<T>().column_sums(packed, count, width, block.vectors,
+        kernels<T>().column_sums(block.b, count, block.b_rs, block.vectors,
                                  out + size_ + group * panels_.padded() + q * panels_.width(),
                                  from_zero);
     }
