@@ -1,5 +1,5 @@
-// Depthwise convolution and its transposition, straight from the source: taps beyond its border are
-// left out, so only pixels near it need a list of their own.
+// Depthwise convolution and its transposition: lanes run over channels. The source is copied row by row
+// with its border (slab.h): read in place, its rows come too late.
 #include <algorithm>
 #include <vector>
 
@@ -11,113 +11,93 @@
 namespace annx::conv {
 namespace {
 
-// The taps of a row or of a pixel: how far from the pixel, and where their weights are.
-struct TapList {
-  std::vector<int64_t> offsets, weights, columns;  // columns: the tap's index along the row
-
-  void clear() {
-    offsets.clear();
-    weights.clear();
-    columns.clear();
-  }
-  void add(int64_t offset, int64_t weight, int64_t column) {
-    offsets.push_back(offset);
-    weights.push_back(weight);
-    columns.push_back(column);
-  }
-};
-
 template <class T>
 class Depthwise {
  public:
   Depthwise(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
             T* y)
-      : c_(c), x_(x), bias_(bias), activation_(activation), y_(y) {
-    const int64_t taps = c.taps();
-    w_.resize(static_cast<size_t>(c.groups * taps));
-    gemm_table<T>().transpose(c.groups, taps, w, taps, w_.data(), c.groups);
+      : c_(c), slabs_(c), x_(x), bias_(bias), activation_(activation), y_(y) {
+    w_.resize(static_cast<size_t>(c.groups * c.taps()));
+    gemm_table<T>().transpose(c.groups, c.taps(), w, c.taps(), w_.data(), c.groups);
+    for (int64_t d = 0; d < c.axis[0].phases(); ++d)
+      for (int64_t h = 0; h < c.axis[1].phases(); ++h)
+        for (int64_t s = 0; s < c.axis[2].phases(); ++s) add_phase(d, h, s);
   }
 
   void run() {
-    const int64_t work = std::max<int64_t>(1, c_.axis[2].dest * c_.groups * c_.taps());
-    const int64_t grain = std::max<int64_t>(1, (1 << 17) / work);
+    const int64_t width = std::max<int64_t>(1, c_.axis[2].dest);
+    const int64_t wanted = kTaskPixels * static_cast<int64_t>(phases_.size());
+    const int64_t grain = std::max<int64_t>(1, (wanted + width - 1) / width);
     parallel_for(c_.units(), grain, [&](int64_t begin, int64_t end) {
-      TapList row_taps, pixel_taps;
-      for (int64_t unit = begin; unit < end; ++unit) row(unit, row_taps, pixel_taps);
+      for (int64_t unit = begin; unit < end;) {
+        const Run run = Run::at_unit(c_, unit, end);
+        rows(run);
+        unit += run.rows();
+      }
     });
   }
 
  private:
-  void row(int64_t unit, TapList& taps, TapList& some) const {
+  // The taps of the destination pixels that leave the same remainders by the strides.
+  struct Phase {
+    int64_t at[3];
+    std::vector<int64_t> offsets, weights;
+  };
+
+  void add_phase(int64_t d, int64_t h, int64_t w) {
+    const Axis *a = c_.axis, &ah = a[1], &aw = a[2];
+    Phase phase{{d, h, w}, {}, {}};
+    for (int64_t t = 0; t < c_.taps(); ++t) {
+      const int64_t s = t % aw.taps, r = t / aw.taps % ah.taps, q = t / aw.taps / ah.taps;
+      if (a[0].tap_phase(q) != d || ah.tap_phase(r) != h || aw.tap_phase(s) != w) continue;
+      phase.offsets.push_back(slabs_.offset(q, r, s));
+      phase.weights.push_back(t * c_.groups);
+    }
+    phases_.push_back(std::move(phase));
+  }
+
+  void rows(const Run& run) const {
+    static thread_local Scratch scratch;
     const Axis &ad = c_.axis[0], &ah = c_.axis[1], &aw = c_.axis[2];
     const int64_t channels = c_.groups;
-    const Run run = Run::at_unit(c_, unit, unit + 1);
-    const int64_t d = run.plane, h = run.first;
+    T* slab = static_cast<T*>(
+        scratch.reserve(checked_bytes(slabs_.size(run.first, run.last), sizeof(T))));
+    const T* x = slabs_.fill(x_, run.image, run.plane, run.first, run.last, slab);
     T* y = y_ + run.at * channels;
-    const T* image = x_ + run.image * c_.source_size() * channels;
-    for (int64_t phase = 0; phase < aw.phases(); ++phase) {
-      taps.clear();
-      for (int64_t q = 0; q < ad.taps; ++q) {
-        const int64_t plane = ad.base(d) + ad.shift(q);
-        if (ad.tap_phase(q) != ad.phase_of(d) || plane < 0 || plane >= ad.source) continue;
-        for (int64_t r = 0; r < ah.taps; ++r) {
-          const int64_t line = ah.base(h) + ah.shift(r);
-          if (ah.tap_phase(r) != ah.phase_of(h) || line < 0 || line >= ah.source) continue;
-          for (int64_t s = 0; s < aw.taps; ++s) {
-            if (aw.tap_phase(s) != phase) continue;
-            taps.add(((plane * ah.source + line) * aw.source + aw.shift(s)) * channels,
-                     ((q * ah.taps + r) * aw.taps + s) * channels, s);
-          }
-        }
-      }
-      // Pixels before `left` and from `right` on miss some taps.
-      const int64_t first = aw.first(phase), step = aw.dest_step();
-      int64_t left = first, right = first;
-      while (left < aw.dest && aw.base(left) + aw.least_shift() < 0) left += step;
-      for (right = left; right < aw.dest && aw.base(right) + aw.most_shift() < aw.source;)
-        right += step;
-      for (int64_t w = first; w < aw.dest; w += step) {
-        if (w == left && right > left) {
-          pixels(image, taps, left, (right - left) / step, y);
-          w = right - step;
+    DepthwiseRow<T> row = {};
+    row.channels = channels;
+    row.w = w_.data();
+    row.bias = bias_;
+    row.x_step = aw.base_step() * slabs_.column();
+    row.y_step = aw.dest_step() * channels;
+    for (int64_t h = run.first; h <= run.last; ++h) {
+      for (const Phase& phase : phases_) {
+        const int64_t first = aw.first(phase.at[2]);
+        if (phase.at[0] != ad.phase_of(run.plane) || phase.at[1] != ah.phase_of(h) ||
+            first >= aw.dest)
           continue;
-        }
-        some.clear();
-        for (size_t t = 0; t < taps.offsets.size(); ++t) {
-          const int64_t column = aw.base(w) + aw.shift(taps.columns[t]);
-          if (column >= 0 && column < aw.source)
-            some.add(taps.offsets[t], taps.weights[t], taps.columns[t]);
-        }
-        pixels(image, some, w, 1, y);
+        row.pixels = (aw.dest - first + aw.dest_step() - 1) / aw.dest_step();
+        row.taps = static_cast<int64_t>(phase.offsets.size());
+        row.offsets = phase.offsets.data();
+        row.w_offsets = phase.weights.data();
+        row.x = x + (ah.base(h) - ah.base(run.first)) * slabs_.row() +
+                (aw.base(first) - aw.base(0)) * slabs_.column();
+        row.y = y + ((h - run.first) * aw.dest + first) * channels;
+        kernels<T>().depthwise(row);
       }
     }
     if (activation_ != Activation::none)
-      gemm_table<T>().epilogue(aw.dest, channels, y, channels, nullptr, activation_);
-  }
-
-  void pixels(const T* image, const TapList& taps, int64_t first, int64_t count, T* y) const {
-    const Axis& aw = c_.axis[2];
-    DepthwiseRow<T> row = {};
-    row.pixels = count;
-    row.channels = c_.groups;
-    row.taps = static_cast<int64_t>(taps.offsets.size());
-    row.x = image + aw.base(first) * c_.groups;
-    row.x_step = aw.base_step() * c_.groups;
-    row.offsets = taps.offsets.data();
-    row.w = w_.data();
-    row.w_offsets = taps.weights.data();
-    row.bias = bias_;
-    row.y = y + first * c_.groups;
-    row.y_step = aw.dest_step() * c_.groups;
-    kernels<T>().depthwise(row);
+      gemm_table<T>().epilogue(run.rows() * aw.dest, channels, y, channels, nullptr, activation_);
   }
 
   const Correlation& c_;
+  Slabs<T> slabs_;
   const T* x_;
   const T* bias_;
   Activation activation_;
   T* y_;
   std::vector<T> w_;  // [tap][channel]
+  std::vector<Phase> phases_;
 };
 
 }  // namespace

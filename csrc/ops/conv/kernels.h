@@ -7,11 +7,9 @@
 
 namespace annx {
 
-inline constexpr int kConvMaxRows = 8;
-
 // C[i][j] (+)= sum over p of A[i][p] B[p][j], where element (i, p) of A is a[i][a_shift + offsets[p]],
 // row i of C starts at c[i] + c_shift, and row p of B is `vectors` vectors at b + p b_rs. Each element
-// of C is one fma chain over ascending p. `a` and `c` may be read up to kConvMaxRows beyond `rows`.
+// of C is one fma chain over ascending p.
 template <class T>
 struct ConvBlock {
   int64_t rows, k;
