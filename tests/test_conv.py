@@ -37,6 +37,7 @@ def test_as_pytorch(case, dtype):
     module.load_state_dict({k: golden(entry, f"before.{k}") for k in entry["state"]})
     assert repr(module) == entry["repr"]
     assert list(module.state_dict()) == entry["state"]
+    module.train(not entry["evaluate"])
     for b in range(entry["batches"]):
         x = tensor(golden(entry, f"{b}.in0"), DTYPES[dtype], True)
         out = module(x)

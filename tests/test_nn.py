@@ -81,7 +81,11 @@ def test_as_pytorch(case, dtype):
 
 
 def test_every_module_class_has_a_golden_case():
-    tested = {entry["module"] for entry in CASES.values()}
+    tested = set()
+    for path in GOLDENS.parent.glob("*/cases.json"):
+        document = json.loads(path.read_text())
+        cases = document["cases"] if isinstance(document, dict) else document
+        tested |= {entry["module"] for entry in cases}
     containers = {"Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList"}
     others = {"ParameterDict", "Parameter", "Buffer", "Swish"}
     public = {n for n in dir(nn) if n[0].isupper() and isinstance(getattr(nn, n), type)}

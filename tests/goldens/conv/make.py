@@ -60,6 +60,7 @@ def pools():
         each(f"AvgPool{dims}d", [x[0]], {**more, "count_include_pad": False}, "-more")
         each(f"AdaptiveAvgPool{dims}d", [x], {"output_size": 3})
         each(f"AdaptiveMaxPool{dims}d", [x[0]], {"output_size": 2})
+        tool.add(f"Dropout{dims}d", f"Dropout{dims}d", [x], evaluate=True)
     image = normal(1, 2, 5, 7)
     each("MaxPool2d", [image], {"kernel_size": (3, 2), "stride": (1, 2)}, "-uneven")
     each("AvgPool2d", [image], {"kernel_size": (3, 2), "divisor_override": 4}, "-divisor")
