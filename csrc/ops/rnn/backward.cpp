@@ -1,0 +1,314 @@
+// The backward pass over a sequence: step by step the gradient of the state and of the gates before
+// their nonlinearity, then the gradients of x and of the weights as products over all steps at once.
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "gemm/gemm.h"
+#include "ops/rnn/panels.h"
+#include "ops/rnn/support.h"
+#include "ops/rnn/sweep.h"
+
+namespace annx::rnn {
+namespace {
+
+void infer(const OpCall& c, OutputSpecs& specs) {
+  const Tensor& x = c.in(kBx);
+  const Cell cell = static_cast<Cell>(c.attr(0).i());
+  const Sizes s = Sizes::of(cell, c.attr(1).b(), x, c.in(kBwhh), c.in(kBwhr), c.in(kBsizes));
+  const int64_t batch = s.time.batch(), gates = weight_gates(cell) * s.hidden;
+  const Dims shapes[] = {x.shape(),        {batch, s.output},   {batch, s.hidden},
+                         {gates, s.input}, {gates, s.output},   {gates},
+                         {gates},          {s.output, s.hidden}};
+  for (int i = 0; i < 8; ++i) {
+    const bool wanted = c.attr(2).i() >> i & 1;
+    specs.push_back({wanted ? shapes[i] : Dims{0}, x.dtype()});
+  }
+}
+
+template <class T>
+class Backward {
+ public:
+  Backward(const OpCall& c, const Sizes& sizes)
+      : call_(c),
+        s_(sizes),
+        time_(sizes.time),
+        cell_(sizes.cell),
+        lstm_(sizes.cell == Cell::lstm),
+        gy_(prepared(c, kGy)),
+        hx_(prepared(c, kBhx)),
+        cx_(prepared(c, kBcx)),
+        w_hh_(prepared(c, kBwhh)),
+        w_hr_(prepared(c, kBwhr)),
+        split_(Split::of(sizes.time.batch(), sizes.time.steps(), multiplies(0))),
+        h_panels_(w_hh_.data<T>(), weight_gates(cell_) * s_.hidden, s_.output, s_.output, 1,
+                  Panels<T>::panel_width(split_.group, s_.output)),
+        dgates_(buffer(time_.rows() * s_.gates() * s_.hidden)),
+        dstate_(buffer(lstm_ ? time_.batch() * s_.hidden : 0)),
+        groups_((time_.batch() + split_.group - 1) / split_.group),
+        bias_grad_(buffer(groups_ * s_.gates() * s_.hidden)),
+        y_(c.in(kBy).data<T>()),
+        gates_(lstm_ || cell_ == Cell::gru ? c.in(kBgates).data<T>() : y_),
+        c_(c.in(kBc).data<T>()),
+        tanh_c_(c.in(kBtanhC).data<T>()),
+        hidden_(c.in(kBhidden).data<T>()),
+        // The running gradients of the state end as those of the first one.
+        dh_(wanted(kDhx) ? c.out(kDhx) : buffer(time_.batch() * s_.output)),
+        dc_(wanted(kDcx) ? c.out(kDcx) : dstate_) {
+    start(prepared(c, kGhn), dh_);
+    if (lstm_) start(prepared(c, kGcn), dc_);
+    std::fill_n(bias_grad_.data<T>(), bias_grad_.numel(), T{0});
+    if (w_hr_.defined()) {
+      r_panels_.emplace(w_hr_.data<T>(), s_.output, s_.hidden, s_.hidden, 1,
+                        Panels<T>::panel_width(split_.group, s_.hidden));
+      dr_ = buffer(time_.rows() * s_.output);
+      dhidden_ = buffer(time_.batch() * s_.hidden);
+    }
+  }
+
+  void run() {
+    sweep(split_, time_.batch(), time_.steps(), *this);
+    weight_gradients();
+  }
+
+  // The last phase carries the gradient on to sequences' first states.
+  int phases() const { return (r_panels_ ? 2 : 1) + (wanted(kDhx) ? 1 : 0); }
+  int64_t blocks(int phase) const {
+    return phase == 1 && r_panels_ ? r_panels_->blocks() : h_panels_.blocks();
+  }
+  int64_t multiplies(int phase) const {
+    const int64_t first = weight_gates(cell_) * s_.hidden * s_.output;
+    return phase == 1 && w_hr_.defined() ? s_.hidden * s_.output : first;
+  }
+  bool idle(int phase, int64_t i) const {
+    const int64_t k = time_.steps() - 1 - i;
+    return is_last(phase) && time_.continued(k) == time_.size(k);
+  }
+
+  void work(int phase, int64_t i, int64_t row, int64_t end, int64_t block, int64_t block_end) {
+    const int64_t k = time_.steps() - 1 - i;
+    end = std::min(end, time_.size(k));
+    if (row >= end) return;
+    for (int64_t b = block; b < block_end; ++b) {
+      if (is_last(phase)) {
+        multiply(k, std::max(row, time_.continued(k)), end, b);
+      } else if (phase == 0) {
+        multiply(k + 1, row, std::min(end, time_.continuing(k)), b);
+        if (r_panels_)
+          keep_projected(k, row, end, b);
+        else
+          units(k, row, end, b, dh_.data<T>() + row * s_.output, h_panels_);
+      } else {
+        T* dhidden = dhidden_.data<T>() + row * s_.hidden;
+        r_panels_->multiply(0, b, end - row, dr_.data<T>() + (time_.offset(k) + row) * s_.output,
+                            s_.output, dhidden + b * r_panels_->width(), s_.hidden, true);
+        units(k, row, end, b, dhidden, *r_panels_);
+      }
+    }
+  }
+  void finish(int64_t, int64_t, int64_t) {}
+
+ private:
+  static Tensor buffer(int64_t n) { return Tensor::empty({n}, DTypeOf<T>::value); }
+  bool wanted(int output) const { return call_.attr(2).i() >> output & 1; }
+  bool is_last(int phase) const { return wanted(kDhx) && phase == phases() - 1; }
+  static void start(const Tensor& from, const Tensor& to) {
+    if (from.defined())
+      std::memcpy(to.raw(), from.raw(), to.nbytes());
+    else
+      std::memset(to.raw(), 0, to.nbytes());
+  }
+
+  // What the gates of step k pass on to the outputs of the step before, for a block of these.
+  void multiply(int64_t k, int64_t row, int64_t end, int64_t block) {
+    if (row >= end) return;
+    const int64_t rs = s_.gates() * s_.hidden;
+    h_panels_.multiply(0, block, end - row, dgates_.data<T>() + (time_.offset(k) + row) * rs, rs,
+                       dh_.data<T>() + row * s_.output + block * h_panels_.width(), s_.output,
+                       cell_ != Cell::gru);
+  }
+
+  void keep_projected(int64_t k, int64_t row, int64_t end, int64_t block) {
+    const int64_t first = block * h_panels_.width(), n = h_panels_.columns(block);
+    for (int64_t r = row; r < end; ++r) {
+      const int64_t at = (time_.offset(k) + r) * s_.output + first;
+      const T* dh = dh_.data<T>() + r * s_.output + first;
+      T* to = dr_.data<T>() + at;
+      if (gy_.defined())
+        for (int64_t j = 0; j < n; ++j) to[j] = dh[j] + gy_.data<T>()[at + j];
+      else
+        std::copy_n(dh, n, to);
+    }
+  }
+
+  void units(int64_t k, int64_t row, int64_t end, int64_t block, T* dh, const Panels<T>& panels) {
+    const int64_t H = s_.hidden, rs = s_.gates() * H, first = block * panels.width();
+    RnnTile<T> tile = {};
+    tile.units = panels.columns(block);
+    tile.gate = H, tile.gates_rs = rs, tile.state_rs = H;
+    tile.bias_grad = bias_grad_.data<T>() + row / split_.group * rs + first;
+    // Sequences that have a step before this one, then those that start here.
+    const int64_t middle = std::clamp(time_.continued(k), row, end);
+    for (const auto& [from, to] : {std::pair{row, middle}, std::pair{middle, end}}) {
+      if (from == to) continue;
+      const int64_t at = time_.offset(k) + from;
+      tile.rows = to - from;
+      tile.gates = const_cast<T*>(gates_) + at * rs + first;
+      tile.dgates = dgates_.data<T>() + at * rs + first;
+      tile.dy = gy_.defined() && !r_panels_ ? gy_.data<T>() + at * H + first : nullptr;
+      tile.dh = dh + (from - row) * H + first;
+      tile.previous = previous(k, from, from < middle);
+      if (tile.previous != nullptr) tile.previous += first;
+      if (lstm_) {
+        tile.squashed = const_cast<T*>(tanh_c_) + at * H + first;
+        tile.dstate = dc_.data<T>() + from * H + first;
+      }
+      table<T>().backward[static_cast<int>(cell_)](tile);
+    }
+  }
+
+  // The state before step k: c of an lstm, else h.
+  const T* previous(int64_t k, int64_t row, bool continued) const {
+    if (continued) return (lstm_ ? c_ : y_) + (time_.offset(k - 1) + row) * s_.hidden;
+    const Tensor& first = lstm_ ? cx_ : hx_;
+    return first.defined() ? first.data<T>() + row * s_.hidden : nullptr;
+  }
+
+  // C [m, n] (+)= A^T B for rows of both.
+  static void product(int64_t m, int64_t n, int64_t rows, const T* a, int64_t a_rs, const T* b,
+                      int64_t b_rs, T* c, bool accumulate = false) {
+    GemmArgs<T> args;
+    args.m = m, args.n = n, args.k = rows;
+    args.a = a, args.a_rs = 1, args.a_cs = a_rs;
+    args.b = b, args.b_rs = b_rs;
+    args.c = c, args.c_rs = n;
+    args.accumulate = accumulate;
+    gemm(args);
+  }
+
+  void weight_gradients() {
+    const int64_t H = s_.hidden, rs = s_.gates() * H, rows = time_.rows();
+    const T* dg = dgates_.data<T>();
+    const int64_t gates = weight_gates(cell_) * H;
+    // Where the gradients for x are: the first columns, but gru's last gate has its own.
+    const bool apart = cell_ == Cell::gru;
+    const int64_t shared = apart ? 2 * H : gates;
+    if (wanted(kDx)) {
+      const Tensor w = prepared(call_, kBwih);
+      GemmArgs<T> args;
+      args.m = rows, args.n = s_.input, args.k = shared;
+      args.a = dg, args.a_rs = rs;
+      args.b = w.data<T>(), args.b_rs = s_.input;
+      args.c = call_.out(kDx).data<T>(), args.c_rs = s_.input;
+      gemm(args);
+      if (apart) {
+        args.a += 3 * H, args.b += shared * s_.input;
+        args.k = H;
+        args.accumulate = true;
+        gemm(args);
+      }
+    }
+    if (wanted(kDwih)) {
+      const Tensor x = prepared(call_, kBx);
+      T* dw = call_.out(kDwih).data<T>();
+      product(shared, s_.input, rows, dg, rs, x.data<T>(), s_.input, dw);
+      if (apart)
+        product(H, s_.input, rows, dg + 3 * H, rs, x.data<T>(), s_.input, dw + shared * s_.input);
+    }
+    if (wanted(kDwhh)) recurrent_gradient(call_.out(kDwhh).data<T>(), gates, rs);
+    if (wanted(kDwhr))
+      product(s_.output, H, rows, dr_.data<T>(), s_.output, hidden_, H, call_.out(kDwhr).data<T>());
+    for (const int output : {kDbih, kDbhh}) {
+      if (!wanted(output)) continue;
+      T* db = call_.out(output).data<T>();
+      for (int64_t j = 0; j < gates; ++j) {
+        const int64_t column = apart && output == kDbih && j >= shared ? j + H : j;
+        T sum = bias_grad_.data<T>()[column];
+        for (int64_t g = 1; g < groups_; ++g) sum += bias_grad_.data<T>()[g * rs + column];
+        db[j] = sum;
+      }
+    }
+  }
+
+  // dgates^T h over all steps, where h is the output of the step before.
+  void recurrent_gradient(T* dw, int64_t gates, int64_t rs) {
+    const int64_t P = s_.output, batch = time_.batch(), rows = time_.rows();
+    const T* dg = dgates_.data<T>();
+    if (time_.even()) {
+      // The outputs are shifted by a step; first states, where there are any, come last.
+      const int64_t shifted = rows - batch, later = time_.reverse() ? 0 : batch;
+      product(gates, P, shifted, dg + later * rs, rs, y_ + (batch - later) * P, P, dw);
+      if (hx_.defined())
+        product(gates, P, batch, dg + time_.offset(0) * rs, rs, hx_.data<T>(), P, dw, true);
+      return;
+    }
+    const Tensor before = buffer(rows * P);
+    for (int64_t k = 0; k < time_.steps(); ++k) {
+      T* to = before.data<T>() + time_.offset(k) * P;
+      const int64_t n = time_.continued(k) * P, all = time_.size(k) * P;
+      if (n > 0) std::copy_n(y_ + time_.offset(k - 1) * P, n, to);
+      if (hx_.defined())
+        std::copy_n(hx_.data<T>() + n, all - n, to + n);
+      else
+        std::fill_n(to + n, all - n, T{0});
+    }
+    product(gates, P, rows, dg, rs, before.data<T>(), P, dw);
+  }
+
+  const OpCall& call_;
+  const Sizes& s_;
+  const Timeline& time_;
+  const Cell cell_;
+  const bool lstm_;
+  const Tensor gy_, hx_, cx_, w_hh_, w_hr_;
+  const Split split_;
+  const Panels<T> h_panels_;
+  std::optional<Panels<T>> r_panels_;
+  const Tensor dgates_, dstate_;
+  const int64_t groups_;
+  const Tensor bias_grad_;
+  const T *y_, *gates_, *c_, *tanh_c_, *hidden_;
+  const Tensor dh_, dc_;
+  Tensor dr_, dhidden_;
+};
+
+void kernel(const OpCall& c) {
+  const Sizes s = Sizes::of(static_cast<Cell>(c.attr(0).i()), c.attr(1).b(), c.in(kBx), c.in(kBwhh),
+                            c.in(kBwhr), c.in(kBsizes));
+  if (s.time.rows() == 0) {
+    for (const Tensor& t : c.outputs) std::memset(t.raw(), 0, t.nbytes());
+    return;
+  }
+  if (c.in(kBx).dtype() == DType::f32)
+    Backward<float>(c, s).run();
+  else
+    Backward<double>(c, s).run();
+}
+
+Cost cost(const OpCall& c) {
+  const int64_t input = std::max<int64_t>(c.in(kBx).size(-1), 1);
+  const auto rows = static_cast<double>(c.in(kBx).numel() / input);
+  const int64_t wanted = c.attr(2).i();
+  double flops = 0, bytes = 0;
+  if (wanted >> kDx & 1) flops += 2 * rows * static_cast<double>(c.in(kBwih).numel());
+  if (wanted >> kDwih & 1) flops += 2 * rows * static_cast<double>(c.in(kBwih).numel());
+  if (wanted >> kDwhh & 1) flops += 2 * rows * static_cast<double>(c.in(kBwhh).numel());
+  flops += 2 * rows * static_cast<double>(c.in(kBwhh).numel());
+  if (c.has(kBwhr)) flops += 4 * rows * static_cast<double>(c.in(kBwhr).numel());
+  for (const Tensor& t : c.inputs)
+    if (t.defined()) bytes += static_cast<double>(t.nbytes());
+  for (const Tensor& t : c.outputs) bytes += static_cast<double>(t.nbytes());
+  return {flops, bytes};
+}
+
+}  // namespace
+
+const OpDef backward_def = {.name = "sequence_backward",
+                            .signature = "",
+                            .doc = "",
+                            .infer = infer,
+                            .kernel = kernel,
+                            .cost = cost,
+                            .flags = kInternal};
+
+}  // namespace annx::rnn

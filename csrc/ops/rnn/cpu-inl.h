@@ -1,0 +1,218 @@
+// Gates and states of the recurrent cells, vector by vector down the rows of a tile.
+
+namespace {
+
+template <class V>
+ANNX_INLINE V load_part(const typename V::Scalar* p, int64_t n) {
+  return n >= V::lanes ? load<V>(p) : load_n<V>(p, n);
+}
+template <class V>
+ANNX_INLINE V load_or_zero(const typename V::Scalar* p, int64_t at, int64_t n) {
+  return p != nullptr ? load_part<V>(p + at, n) : zero<V>();
+}
+template <class V>
+ANNX_INLINE void store_part(typename V::Scalar* p, V v, int64_t n) {
+  if (n >= V::lanes) {
+    store(p, v);
+  } else {
+    store_n(p, v, n);
+  }
+}
+
+// The derivatives of sigmoid and tanh from their values.
+template <class V>
+ANNX_INLINE V sigmoid_slope(V y) {
+  return fnma(y, y, y);
+}
+template <class V>
+ANNX_INLINE V tanh_slope(V y) {
+  return fnma(y, y, splat<V>(1));
+}
+
+template <class V>
+ANNX_INLINE void add_part(typename V::Scalar* p, V v, int64_t n) {
+  store_part(p, load_part<V>(p, n) + v, n);
+}
+
+// c' = f c + i g, h = o tanh(c')
+template <class V>
+void lstm_forward(const RnnTile<typename V::Scalar>& t) {
+  for (int64_t u = 0; u < t.units; u += V::lanes) {
+    const int64_t n = t.units - u;
+    for (int64_t r = 0; r < t.rows; ++r) {
+      typename V::Scalar* at = t.gates + r * t.gates_rs + u;
+      const typename V::Scalar* bias = t.bias + u;
+      const int64_t s = r * t.state_rs + u;
+      const V i = sigmoid(load_part<V>(at, n) + load_part<V>(bias, n));
+      store_part(at, i, n);
+      const V g = tanh(load_part<V>(at + 2 * t.gate, n) + load_part<V>(bias + 2 * t.gate, n));
+      store_part(at + 2 * t.gate, g, n);
+      const V f = sigmoid(load_part<V>(at + t.gate, n) + load_part<V>(bias + t.gate, n));
+      store_part(at + t.gate, f, n);
+      const V c = fma(f, load_or_zero<V>(t.previous, s, n), i * g);
+      store_part(t.state + s, c, n);
+      const V squashed = tanh(c);
+      store_part(t.squashed + s, squashed, n);
+      const V o = sigmoid(load_part<V>(at + 3 * t.gate, n) + load_part<V>(bias + 3 * t.gate, n));
+      store_part(at + 3 * t.gate, o, n);
+      store_part(t.output + s, o * squashed, n);
+    }
+  }
+}
+
+template <class V>
+void lstm_backward(const RnnTile<typename V::Scalar>& t) {
+  for (int64_t u = 0; u < t.units; u += V::lanes) {
+    const int64_t n = t.units - u;
+    V sum_i = zero<V>(), sum_f = zero<V>(), sum_g = zero<V>(), sum_o = zero<V>();
+    for (int64_t r = 0; r < t.rows; ++r) {
+      const typename V::Scalar* at = t.gates + r * t.gates_rs + u;
+      typename V::Scalar* to = t.dgates + r * t.gates_rs + u;
+      const int64_t s = r * t.state_rs + u;
+      const V squashed = load_part<V>(t.squashed + s, n);
+      const V o = load_part<V>(at + 3 * t.gate, n);
+      const V dh = load_part<V>(t.dh + s, n) + load_or_zero<V>(t.dy, s, n);
+      const V d_o = dh * squashed * sigmoid_slope(o);
+      const V dc = fma(dh * o, tanh_slope(squashed), load_part<V>(t.dstate + s, n));
+      const V i = load_part<V>(at, n), g = load_part<V>(at + 2 * t.gate, n);
+      const V d_i = dc * g * sigmoid_slope(i);
+      const V d_g = dc * i * tanh_slope(g);
+      const V f = load_part<V>(at + t.gate, n);
+      const V d_f = dc * load_or_zero<V>(t.previous, s, n) * sigmoid_slope(f);
+      store_part(t.dstate + s, dc * f, n);
+      store_part(to, d_i, n);
+      store_part(to + t.gate, d_f, n);
+      store_part(to + 2 * t.gate, d_g, n);
+      store_part(to + 3 * t.gate, d_o, n);
+      sum_i = sum_i + d_i;
+      sum_f = sum_f + d_f;
+      sum_g = sum_g + d_g;
+      sum_o = sum_o + d_o;
+    }
+    add_part(t.bias_grad + u, sum_i, n);
+    add_part(t.bias_grad + t.gate + u, sum_f, n);
+    add_part(t.bias_grad + 2 * t.gate + u, sum_g, n);
+    add_part(t.bias_grad + 3 * t.gate + u, sum_o, n);
+  }
+}
+
+// n = tanh(x_n + r h_n), h' = n + z (h - n); the bias of h_n is that of the fourth gate.
+template <class V>
+void gru_forward(const RnnTile<typename V::Scalar>& t) {
+  for (int64_t u = 0; u < t.units; u += V::lanes) {
+    const int64_t n = t.units - u;
+    for (int64_t row = 0; row < t.rows; ++row) {
+      typename V::Scalar* at = t.gates + row * t.gates_rs + u;
+      const typename V::Scalar* bias = t.bias + u;
+      const int64_t s = row * t.state_rs + u;
+      const V r = sigmoid(load_part<V>(at, n) + load_part<V>(bias, n));
+      store_part(at, r, n);
+      const V h_n = load_part<V>(at + 3 * t.gate, n) + load_part<V>(bias + 3 * t.gate, n);
+      store_part(at + 3 * t.gate, h_n, n);
+      const V x_n = load_part<V>(at + 2 * t.gate, n) + load_part<V>(bias + 2 * t.gate, n);
+      const V next = tanh(fma(r, h_n, x_n));
+      store_part(at + 2 * t.gate, next, n);
+      const V z = sigmoid(load_part<V>(at + t.gate, n) + load_part<V>(bias + t.gate, n));
+      store_part(at + t.gate, z, n);
+      store_part(t.output + s, fma(z, load_or_zero<V>(t.previous, s, n) - next, next), n);
+    }
+  }
+}
+
+template <class V>
+void gru_backward(const RnnTile<typename V::Scalar>& t) {
+  for (int64_t u = 0; u < t.units; u += V::lanes) {
+    const int64_t n = t.units - u;
+    V sum_r = zero<V>(), sum_z = zero<V>(), sum_h = zero<V>(), sum_n = zero<V>();
+    for (int64_t row = 0; row < t.rows; ++row) {
+      const typename V::Scalar* at = t.gates + row * t.gates_rs + u;
+      typename V::Scalar* to = t.dgates + row * t.gates_rs + u;
+      const int64_t s = row * t.state_rs + u;
+      const V r = load_part<V>(at, n), z = load_part<V>(at + t.gate, n);
+      const V next = load_part<V>(at + 2 * t.gate, n), h_n = load_part<V>(at + 3 * t.gate, n);
+      const V dh = load_part<V>(t.dh + s, n) + load_or_zero<V>(t.dy, s, n);
+      const V bypass = dh * z;
+      store_part(t.dh + s, bypass, n);
+      const V d_n = (dh - bypass) * tanh_slope(next);
+      const V d_h = d_n * r;
+      const V d_r = d_n * h_n * sigmoid_slope(r);
+      const V d_z = dh * (load_or_zero<V>(t.previous, s, n) - next) * sigmoid_slope(z);
+      store_part(to, d_r, n);
+      store_part(to + t.gate, d_z, n);
+      store_part(to + 2 * t.gate, d_h, n);
+      store_part(to + 3 * t.gate, d_n, n);
+      sum_r = sum_r + d_r;
+      sum_z = sum_z + d_z;
+      sum_h = sum_h + d_h;
+      sum_n = sum_n + d_n;
+    }
+    add_part(t.bias_grad + u, sum_r, n);
+    add_part(t.bias_grad + t.gate + u, sum_z, n);
+    add_part(t.bias_grad + 2 * t.gate + u, sum_h, n);
+    add_part(t.bias_grad + 3 * t.gate + u, sum_n, n);
+  }
+}
+
+struct TanhCell {
+  template <class V>
+  ANNX_INLINE V value(V x) {
+    return tanh(x);
+  }
+  template <class V>
+  ANNX_INLINE V gradient(V g, V y) {
+    return g * tanh_slope(y);
+  }
+};
+// NaN stays NaN: max returns its second operand when unordered.
+struct ReluCell {
+  template <class V>
+  ANNX_INLINE V value(V x) {
+    return max(zero<V>(), x);
+  }
+  template <class V>
+  ANNX_INLINE V gradient(V g, V y) {
+    return select(gt(y, zero<V>()), g, zero<V>());
+  }
+};
+
+// In place: the output is where the products are.
+template <class V, class F>
+void rnn_forward(const RnnTile<typename V::Scalar>& t) {
+  for (int64_t u = 0; u < t.units; u += V::lanes) {
+    const int64_t n = t.units - u;
+    const V bias = load_part<V>(t.bias + u, n);
+    for (int64_t r = 0; r < t.rows; ++r) {
+      typename V::Scalar* at = t.gates + r * t.gates_rs + u;
+      store_part(at, F::value(load_part<V>(at, n) + bias), n);
+    }
+  }
+}
+
+template <class V, class F>
+void rnn_backward(const RnnTile<typename V::Scalar>& t) {
+  for (int64_t u = 0; u < t.units; u += V::lanes) {
+    const int64_t n = t.units - u;
+    V sum = zero<V>();
+    for (int64_t r = 0; r < t.rows; ++r) {
+      const int64_t s = r * t.state_rs + u;
+      const V dh = load_part<V>(t.dh + s, n) + load_or_zero<V>(t.dy, s, n);
+      const V d = F::gradient(dh, load_part<V>(t.gates + r * t.gates_rs + u, n));
+      store_part(t.dgates + r * t.gates_rs + u, d, n);
+      sum = sum + d;
+    }
+    add_part(t.bias_grad + u, sum, n);
+  }
+}
+
+template <class V>
+struct RnnEntries {
+  static constexpr RnnTable<typename V::Scalar> table = {
+      {lstm_forward<V>, gru_forward<V>, rnn_forward<V, TanhCell>, rnn_forward<V, ReluCell>},
+      {lstm_backward<V>, gru_backward<V>, rnn_backward<V, TanhCell>, rnn_backward<V, ReluCell>},
+  };
+};
+
+}  // namespace
+
+extern const RnnKernels rnn_kernels;
+const RnnKernels rnn_kernels = {RnnEntries<F32>::table, RnnEntries<F64>::table};

@@ -1,0 +1,264 @@
+// The forward pass over a sequence. Per step and block of units: the products of the input and of
+// the last output with all gates' panels, in one chain, then the cell while the tile is in L1.
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "gemm/gemm.h"
+#include "ops/functional.h"
+#include "ops/rnn/kernels.h"
+#include "ops/rnn/panels.h"
+#include "ops/rnn/sequence.h"
+#include "ops/rnn/support.h"
+#include "ops/rnn/sweep.h"
+
+namespace annx::rnn {
+namespace {
+
+// Below these, x is multiplied step by step, in the same chain as the state; above, few rows would
+// bring a large W_ih into cache in every step.
+constexpr int64_t kInputRows = 8;
+constexpr int64_t kInputWeights = 1 << 15;
+
+bool joins_input(const Sizes& s) {
+  return s.time.batch() >= kInputRows || weight_gates(s.cell) * s.hidden * s.input <= kInputWeights;
+}
+
+// Whether the gates have a buffer of their own, for all steps.
+bool whole_gates(const Sizes& s, bool keep) { return keep || !joins_input(s); }
+
+void infer(const OpCall& c, OutputSpecs& specs) {
+  const Tensor &x = c.in(kX), &w_hr = c.in(kWhr);
+  const Cell cell = static_cast<Cell>(c.attr(0).i());
+  const bool keep = c.attr(2).b(), lstm = cell == Cell::lstm;
+  const Sizes s = Sizes::of(cell, c.attr(1).b(), x, c.in(kWhh), w_hr, c.in(kSizes));
+  const int64_t rows = s.time.rows(), batch = s.time.batch();
+  const DType dtype = x.dtype();
+  Dims y = x.shape();
+  y.back() = s.output;
+  specs.push_back({y, dtype});
+  specs.push_back({{batch, s.output}, dtype});
+  specs.push_back({{lstm ? batch : 0, s.hidden}, dtype});
+  const bool gated = lstm || cell == Cell::gru;
+  specs.push_back({{!gated                 ? 0
+                    : whole_gates(s, keep) ? rows
+                                           : batch,
+                    s.gates() * s.hidden},
+                   dtype});
+  specs.push_back({{!lstm ? 0 : keep ? rows : 2 * batch, s.hidden}, dtype});
+  specs.push_back({{!lstm ? 0 : keep ? rows : batch, s.hidden}, dtype});
+  specs.push_back({{!w_hr.defined() ? 0 : keep ? rows : batch, s.hidden}, dtype});
+}
+
+template <class T>
+class Forward {
+ public:
+  Forward(const OpCall& c, const Sizes& sizes)
+      : s_(sizes),
+        time_(sizes.time),
+        cell_(sizes.cell),
+        lstm_(sizes.cell == Cell::lstm),
+        keep_(c.attr(2).b()),
+        x_(prepared(c, kX)),
+        hx_(prepared(c, kHx)),
+        cx_(prepared(c, kCx)),
+        w_ih_(prepared(c, kWih)),
+        w_hh_(prepared(c, kWhh)),
+        w_hr_(prepared(c, kWhr)),
+        split_(Split::of(sizes.time.batch(), sizes.time.steps(), multiplies(0))),
+        joined_(joins_input(sizes)),
+        whole_(whole_gates(sizes, keep_)),
+        width_(Panels<T>::panel_width(split_.group, s_.hidden)),
+        x_panels_(w_ih_.data<T>(), joined_ ? s_.input : 0, s_.hidden, 1, s_.input, width_,
+                  weight_gates(cell_), s_.hidden * s_.input),
+        h_panels_(w_hh_.data<T>(), s_.output, s_.hidden, 1, s_.output, width_, weight_gates(cell_),
+                  s_.hidden * s_.output),
+        bias_(joined_bias<T>(c, sizes)),
+        y_(c.out(kY).data<T>()),
+        hn_(c.out(kHn).data<T>()),
+        cn_(c.out(kCn).data<T>()),
+        gates_(lstm_ || cell_ == Cell::gru ? c.out(kGates).data<T>() : y_),
+        c_(c.out(kC).data<T>()),
+        tanh_c_(c.out(kTanhC).data<T>()),
+        hidden_(c.out(kHidden).data<T>()) {
+    if (w_hr_.defined())
+      r_panels_.emplace(w_hr_.data<T>(), s_.hidden, s_.output, 1, s_.hidden,
+                        Panels<T>::panel_width(split_.group, s_.output));
+  }
+
+  void run() {
+    if (!joined_) multiply_input();
+    sweep(split_, time_.batch(), time_.steps(), *this);
+  }
+
+  int phases() const { return r_panels_ ? 2 : 1; }
+  int64_t blocks(int phase) const { return phase == 0 ? h_panels_.blocks() : r_panels_->blocks(); }
+  bool idle(int, int64_t) const { return false; }
+  int64_t multiplies(int phase) const {
+    const int64_t in = s_.output + (joins_input(s_) ? s_.input : 0);
+    return phase == 0 ? weight_gates(cell_) * s_.hidden * in : s_.hidden * s_.output;
+  }
+
+  void work(int phase, int64_t k, int64_t row, int64_t end, int64_t block, int64_t block_end) {
+    end = std::min(end, time_.size(k));
+    if (row >= end) return;
+    if (phase == 1) return project(k, row, end, block, block_end);
+    const int64_t middle = std::clamp(time_.continued(k), row, end);
+    for (int64_t b = block; b < block_end; ++b) {
+      if (row < middle) {
+        const T* c = lstm_ ? c_ + state_row(k - 1, row) * s_.hidden : nullptr;
+        units(k, row, middle, b, y_ + (time_.offset(k - 1) + row) * s_.output, c);
+      }
+      if (middle < end)
+        units(k, middle, end, b, at_row(hx_, middle, s_.output), at_row(cx_, middle, s_.hidden));
+    }
+  }
+
+  // Sequences that end at this step leave their state.
+  void finish(int64_t k, int64_t row, int64_t end) {
+    end = std::min(end, time_.size(k));
+    row = std::max(row, time_.continuing(k));
+    if (row >= end) return;
+    copy_rows(y_ + (time_.offset(k) + row) * s_.output, hn_ + row * s_.output, s_.output,
+              end - row);
+    if (lstm_)
+      copy_rows(c_ + state_row(k, row) * s_.hidden, cn_ + row * s_.hidden, s_.hidden, end - row);
+  }
+
+ private:
+  static const T* at_row(const Tensor& t, int64_t row, int64_t width) {
+    return t.defined() ? t.data<T>() + row * width : nullptr;
+  }
+  static void copy_rows(const T* from, T* to, int64_t width, int64_t rows) {
+    std::memcpy(to, from, static_cast<size_t>(rows * width) * sizeof(T));
+  }
+
+  // Rows of the buffers: of all steps, or of the last ones only.
+  int64_t gates_row(int64_t k, int64_t row) const {
+    return whole_ || !gated() ? time_.offset(k) + row : row;
+  }
+  int64_t state_row(int64_t k, int64_t row) const {
+    return keep_ ? time_.offset(k) + row : (k & 1) * time_.batch() + row;
+  }
+  int64_t kept_row(int64_t k, int64_t row) const { return keep_ ? time_.offset(k) + row : row; }
+  bool gated() const { return lstm_ || cell_ == Cell::gru; }
+
+  void multiply_input() {
+    GemmArgs<T> args;
+    args.m = time_.rows(), args.n = weight_gates(cell_) * s_.hidden, args.k = s_.input;
+    args.a = x_.data<T>(), args.a_rs = s_.input;
+    args.b = w_ih_.data<T>(), args.b_rs = 1, args.b_cs = s_.input;
+    args.c = gates_, args.c_rs = s_.gates() * s_.hidden;
+    gemm(args);
+  }
+
+  void units(int64_t k, int64_t row, int64_t end, int64_t block, const T* h, const T* c) {
+    const int64_t H = s_.hidden, rows = end - row, at = time_.offset(k) + row;
+    const int64_t first = block * width_, rs = s_.gates() * H;
+    T* gates = gates_ + gates_row(k, row) * rs + first;
+    for (int g = 0; g < weight_gates(cell_); ++g) {
+      if (joined_)
+        x_panels_.multiply(g, block, rows, x_.data<T>() + at * s_.input, s_.input, gates + g * H,
+                           rs, true);
+      // gru multiplies the recurrent part of its last gate by another one first.
+      const bool apart = cell_ == Cell::gru && g == 2;
+      T* to = gates + (apart ? 3 : g) * H;
+      if (h != nullptr)
+        h_panels_.multiply(g, block, rows, h, s_.output, to, rs, apart);
+      else if (apart)
+        for (int64_t r = 0; r < rows; ++r) std::fill_n(to + r * rs, h_panels_.columns(block), T{0});
+    }
+    RnnTile<T> tile = {};
+    tile.rows = rows, tile.units = h_panels_.columns(block);
+    tile.gate = H, tile.gates_rs = rs, tile.state_rs = H;
+    tile.gates = gates;
+    tile.bias = bias_.data<T>() + first;
+    if (lstm_) {
+      tile.previous = c != nullptr ? c + first : nullptr;
+      tile.state = c_ + state_row(k, row) * H + first;
+      tile.squashed = tanh_c_ + kept_row(k, row) * H + first;
+    } else if (cell_ == Cell::gru) {
+      tile.previous = h != nullptr ? h + first : nullptr;
+    }
+    tile.output = (r_panels_ ? hidden_ + kept_row(k, row) * H : y_ + at * H) + first;
+    table<T>().forward[static_cast<int>(cell_)](tile);
+  }
+
+  void project(int64_t k, int64_t row, int64_t end, int64_t block, int64_t block_end) {
+    for (int64_t b = block; b < block_end; ++b)
+      r_panels_->multiply(0, b, end - row, hidden_ + kept_row(k, row) * s_.hidden, s_.hidden,
+                          y_ + (time_.offset(k) + row) * s_.output + b * r_panels_->width(),
+                          s_.output, true);
+  }
+
+  const Sizes& s_;
+  const Timeline& time_;
+  const Cell cell_;
+  const bool lstm_, keep_;
+  const Tensor x_, hx_, cx_, w_ih_, w_hh_, w_hr_;
+  const Split split_;
+  const bool joined_, whole_;
+  const int64_t width_;
+  const Panels<T> x_panels_, h_panels_;
+  std::optional<Panels<T>> r_panels_;
+  const Tensor bias_;
+  T *y_, *hn_, *cn_, *gates_, *c_, *tanh_c_, *hidden_;
+};
+
+void kernel(const OpCall& c) {
+  const Sizes s = Sizes::of(static_cast<Cell>(c.attr(0).i()), c.attr(1).b(), c.in(kX), c.in(kWhh),
+                            c.in(kWhr), c.in(kSizes));
+  if (s.time.rows() == 0) {
+    for (const Tensor& t : c.outputs) std::memset(t.raw(), 0, t.nbytes());
+    return;
+  }
+  if (c.in(kX).dtype() == DType::f32)
+    Forward<float>(c, s).run();
+  else
+    Forward<double>(c, s).run();
+}
+
+Cost cost(const OpCall& c) {
+  const auto rows = static_cast<double>(c.in(kX).numel() / std::max<int64_t>(c.in(kX).size(-1), 1));
+  double flops = 0, bytes = 0;
+  for (int i : {kWih, kWhh, kWhr})
+    if (c.has(i)) flops += 2 * rows * static_cast<double>(c.in(i).numel());
+  for (const Tensor& t : c.inputs)
+    if (t.defined()) bytes += static_cast<double>(t.nbytes());
+  for (const Tensor& t : c.outputs) bytes += static_cast<double>(t.nbytes());
+  return {flops, bytes};
+}
+
+void rule(BackwardCall& b) {
+  if (grad_enabled()) return differentiable_rule(b);
+  int64_t wanted = 0;
+  constexpr int from[] = {kX, kHx, kCx, kWih, kWhh, kBih, kBhh, kWhr};
+  for (int i = 0; i < 8; ++i)
+    if (b.needs(from[i])) wanted |= int64_t{1} << i;
+  const TensorList grads =
+      call_all(backward_def,
+               {b.grad(kY), b.grad(kHn), b.grad(kCn), b.input(kX), b.input(kHx), b.input(kCx),
+                b.input(kWih), b.input(kWhh), b.input(kWhr), b.input(kSizes), b.output(kY),
+                b.output(kGates), b.output(kC), b.output(kTanhC), b.output(kHidden)},
+               {b.attr(0), b.attr(1), Attr(wanted)});
+  for (int i = 0; i < 8; ++i)
+    if (wanted >> i & 1) b.set(from[i], grads[i]);
+}
+
+}  // namespace
+
+const OpDef forward_def = {.name = "sequence_forward",
+                           .signature = "",
+                           .doc = "",
+                           .infer = infer,
+                           .kernel = kernel,
+                           .backward = rule,
+                           .cost = cost,
+                           .saves = save_input(kX) | save_input(kHx) | save_input(kCx) |
+                                    save_input(kWih) | save_input(kWhh) | save_input(kBih) |
+                                    save_input(kBhh) | save_input(kWhr) | save_input(kSizes) |
+                                    save_output(kY) | save_output(kGates) | save_output(kC) |
+                                    save_output(kTanhC) | save_output(kHidden),
+                           .flags = kInternal};
+
+}  // namespace annx::rnn
