@@ -8,6 +8,7 @@
 #include "ops/rnn/panels.h"
 #include "ops/rnn/support.h"
 #include "ops/rnn/sweep.h"
+#include "ops/rnn/weights.h"
 
 namespace annx::rnn {
 namespace {
@@ -36,14 +37,18 @@ class Backward {
         cell_(sizes.cell),
         lstm_(sizes.cell == Cell::lstm),
         gy_(prepared(c, kGy)),
+        x_(prepared(c, kBx)),
         hx_(prepared(c, kBhx)),
         cx_(prepared(c, kBcx)),
+        w_ih_(prepared(c, kBwih)),
         w_hh_(prepared(c, kBwhh)),
         w_hr_(prepared(c, kBwhr)),
         split_(Split::of(sizes.time.batch(), sizes.time.steps(), multiplies(0))),
         h_panels_(w_hh_.data<T>(), weight_gates(cell_) * s_.hidden, s_.output, s_.output, 1,
                   Panels<T>::panel_width(split_.group, s_.output)),
-        dgates_(buffer(time_.rows() * s_.gates() * s_.hidden)),
+        chunk_(std::max<int64_t>(1, kChunkRows / std::max<int64_t>(time_.batch(), 1))),
+        dgates_(buffer(std::min(chunk_, time_.steps()) * time_.batch() * s_.gates() * s_.hidden)),
+        boundary_(buffer(chunk_ < time_.steps() ? time_.batch() * s_.gates() * s_.hidden : 0)),
         dstate_(buffer(lstm_ ? time_.batch() * s_.hidden : 0)),
         groups_((time_.batch() + split_.group - 1) / split_.group),
         bias_grad_(buffer(groups_ * s_.gates() * s_.hidden)),
@@ -61,14 +66,42 @@ class Backward {
     if (w_hr_.defined()) {
       r_panels_.emplace(w_hr_.data<T>(), s_.output, s_.hidden, s_.hidden, 1,
                         Panels<T>::panel_width(split_.group, s_.hidden));
-      dr_ = buffer(time_.rows() * s_.output);
+      dr_ = buffer(std::min(chunk_, time_.steps()) * time_.batch() * s_.output);
       dhidden_ = buffer(time_.batch() * s_.hidden);
     }
   }
 
+  // Some steps at a time, so that the weights' products find the gates' gradients in cache.
   void run() {
-    sweep(split_, time_.batch(), time_.steps(), *this);
-    weight_gradients();
+    std::vector<WeightGradient<T>> list;
+    if (wanted(kDwih)) {
+      const bool apart = cell_ == Cell::gru;
+      list.push_back({s_.input, call_.out(kDwih).data<T>(), {0, 1, apart ? -1 : 2, apart ? 2 : 3}});
+    }
+    if (wanted(kDwhh))
+      list.push_back(
+          {s_.output, call_.out(kDwhh).data<T>(), {0, 1, 2, cell_ == Cell::gru ? -1 : 3}});
+    WeightGradients<T> weights(static_cast<int>(s_.gates()), s_.hidden, std::move(list));
+    std::vector<WeightGradient<T>> projection;
+    if (wanted(kDwhr)) projection.push_back({s_.hidden, call_.out(kDwhr).data<T>(), {0}});
+    WeightGradients<T> projections(1, s_.output, std::move(projection));
+    for (end_ = time_.steps(); end_ > 0; end_ = first_) {
+      first_ = std::max<int64_t>(0, end_ - chunk_);
+      base_ = std::min(time_.offset(first_), time_.offset(end_ - 1));
+      sweep(split_, time_.batch(), time_.steps() - end_, time_.steps() - first_, *this);
+      const int64_t rows = std::max(time_.offset(first_) + time_.size(first_),
+                                    time_.offset(end_ - 1) + time_.size(end_ - 1)) -
+                           base_;
+      if (wanted(kDx)) input_gradient(rows);
+      if (wanted(kDwih) || wanted(kDwhh)) add_weights(weights, rows);
+      if (wanted(kDwhr)) projections.add(dr_.data<T>(), rows, {hidden_ + base_ * s_.hidden});
+      if (first_ > 0)
+        std::copy_n(dgates(first_, 0), time_.size(first_) * s_.gates() * s_.hidden,
+                    boundary_.data<T>());
+    }
+    weights.finish();
+    projections.finish();
+    bias_gradients();
   }
 
   // The last phase carries the gradient on to sequences' first states.
@@ -100,8 +133,8 @@ class Backward {
           units(k, row, end, b, dh_.data<T>() + row * s_.output, h_panels_);
       } else {
         T* dhidden = dhidden_.data<T>() + row * s_.hidden;
-        r_panels_->multiply(0, b, end - row, dr_.data<T>() + (time_.offset(k) + row) * s_.output,
-                            s_.output, dhidden + b * r_panels_->width(), s_.hidden, true);
+        r_panels_->multiply(0, b, end - row, projected(k, row), s_.output,
+                            dhidden + b * r_panels_->width(), s_.hidden, true);
         units(k, row, end, b, dhidden, *r_panels_);
       }
     }
@@ -109,6 +142,14 @@ class Backward {
   void finish(int64_t, int64_t, int64_t) {}
 
  private:
+  static constexpr int64_t kChunkRows = 256;
+  // Rows of step k in the buffers of the chunk.
+  T* dgates(int64_t k, int64_t row) const {
+    return dgates_.data<T>() + (time_.offset(k) + row - base_) * s_.gates() * s_.hidden;
+  }
+  T* projected(int64_t k, int64_t row) const {
+    return dr_.data<T>() + (time_.offset(k) + row - base_) * s_.output;
+  }
   static Tensor buffer(int64_t n) { return Tensor::empty({n}, DTypeOf<T>::value); }
   bool wanted(int output) const { return call_.attr(2).i() >> output & 1; }
   bool is_last(int phase) const { return wanted(kDhx) && phase == phases() - 1; }
@@ -123,7 +164,8 @@ class Backward {
   void multiply(int64_t k, int64_t row, int64_t end, int64_t block) {
     if (row >= end) return;
     const int64_t rs = s_.gates() * s_.hidden;
-    h_panels_.multiply(0, block, end - row, dgates_.data<T>() + (time_.offset(k) + row) * rs, rs,
+    const T* from = k < end_ ? dgates(k, row) : boundary_.data<T>() + row * rs;
+    h_panels_.multiply(0, block, end - row, from, rs,
                        dh_.data<T>() + row * s_.output + block * h_panels_.width(), s_.output,
                        cell_ != Cell::gru);
   }
@@ -133,7 +175,7 @@ class Backward {
     for (int64_t r = row; r < end; ++r) {
       const int64_t at = (time_.offset(k) + r) * s_.output + first;
       const T* dh = dh_.data<T>() + r * s_.output + first;
-      T* to = dr_.data<T>() + at;
+      T* to = projected(k, r) + first;
       if (gy_.defined())
         for (int64_t j = 0; j < n; ++j) to[j] = dh[j] + gy_.data<T>()[at + j];
       else
@@ -154,7 +196,7 @@ class Backward {
       const int64_t at = time_.offset(k) + from;
       tile.rows = to - from;
       tile.gates = const_cast<T*>(gates_) + at * rs + first;
-      tile.dgates = dgates_.data<T>() + at * rs + first;
+      tile.dgates = dgates(k, from) + first;
       tile.dy = gy_.defined() && !r_panels_ ? gy_.data<T>() + at * H + first : nullptr;
       tile.dh = dh + (from - row) * H + first;
       tile.previous = previous(k, from, from < middle);
@@ -174,85 +216,71 @@ class Backward {
     return first.defined() ? first.data<T>() + row * s_.hidden : nullptr;
   }
 
-  // C [m, n] (+)= A^T B for rows of both.
-  static void product(int64_t m, int64_t n, int64_t rows, const T* a, int64_t a_rs, const T* b,
-                      int64_t b_rs, T* c, bool accumulate = false) {
+  // Of the rows of the chunk.
+  void input_gradient(int64_t rows) {
+    const int64_t H = s_.hidden;
+    // gru's last gate has gradients of its own for x.
+    const bool apart = cell_ == Cell::gru;
     GemmArgs<T> args;
-    args.m = m, args.n = n, args.k = rows;
-    args.a = a, args.a_rs = 1, args.a_cs = a_rs;
-    args.b = b, args.b_rs = b_rs;
-    args.c = c, args.c_rs = n;
-    args.accumulate = accumulate;
+    args.m = rows, args.n = s_.input, args.k = (apart ? 2 : s_.gates()) * H;
+    args.a = dgates_.data<T>(), args.a_rs = s_.gates() * H;
+    args.b = w_ih_.data<T>(), args.b_rs = s_.input;
+    args.c = call_.out(kDx).data<T>() + base_ * s_.input, args.c_rs = s_.input;
+    gemm(args);
+    if (!apart) return;
+    args.a += 3 * H, args.b += 2 * H * s_.input;
+    args.k = H;
+    args.accumulate = true;
     gemm(args);
   }
 
-  void weight_gradients() {
-    const int64_t H = s_.hidden, rs = s_.gates() * H, rows = time_.rows();
-    const T* dg = dgates_.data<T>();
-    const int64_t gates = weight_gates(cell_) * H;
-    // Where the gradients for x are: the first columns, but gru's last gate has its own.
-    const bool apart = cell_ == Cell::gru;
-    const int64_t shared = apart ? 2 * H : gates;
-    if (wanted(kDx)) {
-      const Tensor w = prepared(call_, kBwih);
-      GemmArgs<T> args;
-      args.m = rows, args.n = s_.input, args.k = shared;
-      args.a = dg, args.a_rs = rs;
-      args.b = w.data<T>(), args.b_rs = s_.input;
-      args.c = call_.out(kDx).data<T>(), args.c_rs = s_.input;
-      gemm(args);
-      if (apart) {
-        args.a += 3 * H, args.b += shared * s_.input;
-        args.k = H;
-        args.accumulate = true;
-        gemm(args);
-      }
-    }
-    if (wanted(kDwih)) {
-      const Tensor x = prepared(call_, kBx);
-      T* dw = call_.out(kDwih).data<T>();
-      product(shared, s_.input, rows, dg, rs, x.data<T>(), s_.input, dw);
-      if (apart)
-        product(H, s_.input, rows, dg + 3 * H, rs, x.data<T>(), s_.input, dw + shared * s_.input);
-    }
-    if (wanted(kDwhh)) recurrent_gradient(call_.out(kDwhh).data<T>(), gates, rs);
-    if (wanted(kDwhr))
-      product(s_.output, H, rows, dr_.data<T>(), s_.output, hidden_, H, call_.out(kDwhr).data<T>());
-    for (const int output : {kDbih, kDbhh}) {
-      if (!wanted(output)) continue;
-      T* db = call_.out(output).data<T>();
-      for (int64_t j = 0; j < gates; ++j) {
-        const int64_t column = apart && output == kDbih && j >= shared ? j + H : j;
-        T sum = bias_grad_.data<T>()[column];
-        for (int64_t g = 1; g < groups_; ++g) sum += bias_grad_.data<T>()[g * rs + column];
-        db[j] = sum;
-      }
-    }
-  }
-
-  // dgates^T h over all steps, where h is the output of the step before.
-  void recurrent_gradient(T* dw, int64_t gates, int64_t rs) {
-    const int64_t P = s_.output, batch = time_.batch(), rows = time_.rows();
-    const T* dg = dgates_.data<T>();
+  void add_weights(WeightGradients<T>& weights, int64_t rows) {
+    const int64_t P = s_.output, rs = s_.gates() * s_.hidden;
+    const auto add = [&](int64_t from, int64_t n, const T* h) {
+      std::vector<const T*> a;
+      if (wanted(kDwih)) a.push_back(x_.data<T>() + (base_ + from) * s_.input);
+      if (wanted(kDwhh)) a.push_back(h);
+      weights.add(dgates_.data<T>() + from * rs, n, a);
+    };
+    const T* first = hx_.defined() ? hx_.data<T>() : nullptr;
     if (time_.even()) {
-      // The outputs are shifted by a step; first states, where there are any, come last.
-      const int64_t shifted = rows - batch, later = time_.reverse() ? 0 : batch;
-      product(gates, P, shifted, dg + later * rs, rs, y_ + (batch - later) * P, P, dw);
-      if (hx_.defined())
-        product(gates, P, batch, dg + time_.offset(0) * rs, rs, hx_.data<T>(), P, dw, true);
+      // The states before are the outputs, shifted by a step; sequences start in the first step.
+      const int64_t batch = time_.batch(), start = first_ == 0 ? batch : 0;
+      if (time_.reverse()) {
+        add(0, rows - start, y_ + (base_ + batch) * P);
+        if (start > 0) add(rows - start, start, first);
+      } else {
+        if (start > 0) add(0, start, first);
+        add(start, rows - start, y_ + (base_ + start - batch) * P);
+      }
       return;
     }
     const Tensor before = buffer(rows * P);
-    for (int64_t k = 0; k < time_.steps(); ++k) {
-      T* to = before.data<T>() + time_.offset(k) * P;
+    for (int64_t k = first_; k < end_; ++k) {
+      T* to = before.data<T>() + (time_.offset(k) - base_) * P;
       const int64_t n = time_.continued(k) * P, all = time_.size(k) * P;
       if (n > 0) std::copy_n(y_ + time_.offset(k - 1) * P, n, to);
-      if (hx_.defined())
-        std::copy_n(hx_.data<T>() + n, all - n, to + n);
+      if (first != nullptr)
+        std::copy_n(first + n, all - n, to + n);
       else
         std::fill_n(to + n, all - n, T{0});
     }
-    product(gates, P, rows, dg, rs, before.data<T>(), P, dw);
+    add(0, rows, before.data<T>());
+  }
+
+  void bias_gradients() {
+    const int64_t H = s_.hidden, rs = s_.gates() * H;
+    for (const int output : {kDbih, kDbhh}) {
+      if (!wanted(output)) continue;
+      T* db = call_.out(output).data<T>();
+      for (int64_t j = 0; j < weight_gates(cell_) * H; ++j) {
+        const bool apart = cell_ == Cell::gru && output == kDbih && j >= 2 * H;
+        const T* from = bias_grad_.data<T>() + (apart ? j + H : j);
+        T sum = from[0];
+        for (int64_t g = 1; g < groups_; ++g) sum += from[g * rs];
+        db[j] = sum;
+      }
+    }
   }
 
   const OpCall& call_;
@@ -260,16 +288,20 @@ class Backward {
   const Timeline& time_;
   const Cell cell_;
   const bool lstm_;
-  const Tensor gy_, hx_, cx_, w_hh_, w_hr_;
+  const Tensor gy_, x_, hx_, cx_, w_ih_, w_hh_, w_hr_;
   const Split split_;
   const Panels<T> h_panels_;
   std::optional<Panels<T>> r_panels_;
-  const Tensor dgates_, dstate_;
+  const int64_t chunk_;  // steps
+  // Gradients of the gates: of the steps of a chunk, and of the one that came before it.
+  const Tensor dgates_, boundary_;
+  const Tensor dstate_;
   const int64_t groups_;
   const Tensor bias_grad_;
   const T *y_, *gates_, *c_, *tanh_c_, *hidden_;
   const Tensor dh_, dc_;
   Tensor dr_, dhidden_;
+  int64_t first_ = 0, end_ = 0, base_ = 0;  // steps of the chunk and its first row
 };
 
 void kernel(const OpCall& c) {

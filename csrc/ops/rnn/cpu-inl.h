@@ -39,22 +39,23 @@ template <class V>
 void lstm_forward(const RnnTile<typename V::Scalar>& t) {
   for (int64_t u = 0; u < t.units; u += V::lanes) {
     const int64_t n = t.units - u;
+    const typename V::Scalar* bias = t.bias + u;
     for (int64_t r = 0; r < t.rows; ++r) {
-      typename V::Scalar* at = t.gates + r * t.gates_rs + u;
-      const typename V::Scalar* bias = t.bias + u;
+      const typename V::Scalar* at = t.sums + r * t.sums_rs + u;
+      typename V::Scalar* to = t.gates + r * t.gates_rs + u;
       const int64_t s = r * t.state_rs + u;
       const V i = sigmoid(load_part<V>(at, n) + load_part<V>(bias, n));
-      store_part(at, i, n);
-      const V g = tanh(load_part<V>(at + 2 * t.gate, n) + load_part<V>(bias + 2 * t.gate, n));
-      store_part(at + 2 * t.gate, g, n);
-      const V f = sigmoid(load_part<V>(at + t.gate, n) + load_part<V>(bias + t.gate, n));
-      store_part(at + t.gate, f, n);
+      store_part(to, i, n);
+      const V g = tanh(load_part<V>(at + 2 * t.sum, n) + load_part<V>(bias + 2 * t.gate, n));
+      store_part(to + 2 * t.gate, g, n);
+      const V f = sigmoid(load_part<V>(at + t.sum, n) + load_part<V>(bias + t.gate, n));
+      store_part(to + t.gate, f, n);
       const V c = fma(f, load_or_zero<V>(t.previous, s, n), i * g);
       store_part(t.state + s, c, n);
       const V squashed = tanh(c);
       store_part(t.squashed + s, squashed, n);
-      const V o = sigmoid(load_part<V>(at + 3 * t.gate, n) + load_part<V>(bias + 3 * t.gate, n));
-      store_part(at + 3 * t.gate, o, n);
+      const V o = sigmoid(load_part<V>(at + 3 * t.sum, n) + load_part<V>(bias + 3 * t.gate, n));
+      store_part(to + 3 * t.gate, o, n);
       store_part(t.output + s, o * squashed, n);
     }
   }
@@ -101,19 +102,20 @@ template <class V>
 void gru_forward(const RnnTile<typename V::Scalar>& t) {
   for (int64_t u = 0; u < t.units; u += V::lanes) {
     const int64_t n = t.units - u;
+    const typename V::Scalar* bias = t.bias + u;
     for (int64_t row = 0; row < t.rows; ++row) {
-      typename V::Scalar* at = t.gates + row * t.gates_rs + u;
-      const typename V::Scalar* bias = t.bias + u;
+      const typename V::Scalar* at = t.sums + row * t.sums_rs + u;
+      typename V::Scalar* to = t.gates + row * t.gates_rs + u;
       const int64_t s = row * t.state_rs + u;
       const V r = sigmoid(load_part<V>(at, n) + load_part<V>(bias, n));
-      store_part(at, r, n);
-      const V h_n = load_part<V>(at + 3 * t.gate, n) + load_part<V>(bias + 3 * t.gate, n);
-      store_part(at + 3 * t.gate, h_n, n);
-      const V x_n = load_part<V>(at + 2 * t.gate, n) + load_part<V>(bias + 2 * t.gate, n);
+      store_part(to, r, n);
+      const V h_n = load_part<V>(at + 3 * t.sum, n) + load_part<V>(bias + 3 * t.gate, n);
+      store_part(to + 3 * t.gate, h_n, n);
+      const V x_n = load_part<V>(at + 2 * t.sum, n) + load_part<V>(bias + 2 * t.gate, n);
       const V next = tanh(fma(r, h_n, x_n));
-      store_part(at + 2 * t.gate, next, n);
-      const V z = sigmoid(load_part<V>(at + t.gate, n) + load_part<V>(bias + t.gate, n));
-      store_part(at + t.gate, z, n);
+      store_part(to + 2 * t.gate, next, n);
+      const V z = sigmoid(load_part<V>(at + t.sum, n) + load_part<V>(bias + t.gate, n));
+      store_part(to + t.gate, z, n);
       store_part(t.output + s, fma(z, load_or_zero<V>(t.previous, s, n) - next, next), n);
     }
   }
@@ -175,15 +177,14 @@ struct ReluCell {
   }
 };
 
-// In place: the output is where the products are.
 template <class V, class F>
 void rnn_forward(const RnnTile<typename V::Scalar>& t) {
   for (int64_t u = 0; u < t.units; u += V::lanes) {
     const int64_t n = t.units - u;
     const V bias = load_part<V>(t.bias + u, n);
     for (int64_t r = 0; r < t.rows; ++r) {
-      typename V::Scalar* at = t.gates + r * t.gates_rs + u;
-      store_part(at, F::value(load_part<V>(at, n) + bias), n);
+      const V sum = load_part<V>(t.sums + r * t.sums_rs + u, n);
+      store_part(t.gates + r * t.gates_rs + u, F::value(sum + bias), n);
     }
   }
 }

@@ -88,7 +88,7 @@ class Forward {
 
   void run() {
     if (!joined_) multiply_input();
-    sweep(split_, time_.batch(), time_.steps(), *this);
+    sweep(split_, time_.batch(), 0, time_.steps(), *this);
   }
 
   int phases() const { return r_panels_ ? 2 : 1; }
@@ -155,23 +155,31 @@ class Forward {
   void units(int64_t k, int64_t row, int64_t end, int64_t block, const T* h, const T* c) {
     const int64_t H = s_.hidden, rows = end - row, at = time_.offset(k) + row;
     const int64_t first = block * width_, rs = s_.gates() * H;
-    T* gates = gates_ + gates_row(k, row) * rs + first;
-    for (int g = 0; g < weight_gates(cell_); ++g) {
-      if (joined_)
-        x_panels_.multiply(g, block, rows, x_.data<T>() + at * s_.input, s_.input, gates + g * H,
-                           rs, true);
-      // gru multiplies the recurrent part of its last gate by another one first.
-      const bool apart = cell_ == Cell::gru && g == 2;
-      T* to = gates + (apart ? 3 : g) * H;
-      if (h != nullptr)
-        h_panels_.multiply(g, block, rows, h, s_.output, to, rs, apart);
-      else if (apart)
-        for (int64_t r = 0; r < rows; ++r) std::fill_n(to + r * rs, h_panels_.columns(block), T{0});
-    }
     RnnTile<T> tile = {};
     tile.rows = rows, tile.units = h_panels_.columns(block);
     tile.gate = H, tile.gates_rs = rs, tile.state_rs = H;
-    tile.gates = gates;
+    tile.gates = gates_ + gates_row(k, row) * rs + first;
+    // The products stay in a tile of their own, in L1, unless those of x are there already.
+    T* sums = tile.gates;
+    tile.sum = H, tile.sums_rs = rs;
+    if (joined_) {
+      sums = static_cast<T*>(
+          tile_scratch().reserve(static_cast<size_t>(rows * width_ * s_.gates()) * sizeof(T)));
+      tile.sum = rows * width_, tile.sums_rs = width_;
+    }
+    tile.sums = sums;
+    for (int g = 0; g < weight_gates(cell_); ++g) {
+      if (joined_)
+        x_panels_.multiply(g, block, rows, x_.data<T>() + at * s_.input, s_.input,
+                           sums + g * tile.sum, tile.sums_rs, true, true);
+      // gru multiplies the recurrent part of its last gate by another one first.
+      const bool apart = cell_ == Cell::gru && g == 2;
+      T* to = sums + (apart ? 3 : g) * tile.sum;
+      if (h != nullptr)
+        h_panels_.multiply(g, block, rows, h, s_.output, to, tile.sums_rs, apart, joined_);
+      else if (apart)
+        for (int64_t r = 0; r < rows; ++r) std::fill_n(to + r * tile.sums_rs, tile.units, T{0});
+    }
     tile.bias = bias_.data<T>() + first;
     if (lstm_) {
       tile.previous = c != nullptr ? c + first : nullptr;

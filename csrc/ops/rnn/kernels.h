@@ -14,14 +14,16 @@ template <class T>
 struct RnnTile {
   int64_t rows, units;
   int64_t gate, gates_rs, state_rs;
-  // lstm: i f g o; gru: r z n and the recurrent part of n; rnn: the output itself. Forward finds the
-  // products there and leaves the activated gates.
+  // lstm: i f g o; gru: r z n and the recurrent part of n; rnn: the output itself.
   T* gates;
-  const T* bias;      // as the gates of one row
-  const T* previous;  // lstm: c of the step before, gru: h; null where that is zero
-  T* state;           // lstm: c
-  T* squashed;        // lstm: tanh(c)
-  T* output;          // lstm, gru: h
+  // Forward: the products that go into the gates; they may lie where the gates will.
+  const T* sums;
+  int64_t sum, sums_rs;  // between the gates of a row, and between rows
+  const T* bias;         // as the gates of one row
+  const T* previous;     // lstm: c of the step before, gru: h; null where that is zero
+  T* state;              // lstm: c
+  T* squashed;           // lstm: tanh(c)
+  T* output;             // lstm, gru: h
   // Backward.
   const T* dy;   // gradient of the output from outside, or null
   T* dh;         // what later steps add to it; gru leaves the part that bypasses the gates here

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "gemm/kernels.h"
+#include "gemm/scratch.h"
 #include "ops/call.h"
 
 namespace annx::rnn {
@@ -14,6 +15,12 @@ const GemmKernelsOf<T>& gemm_table() {
     return gemm_kernels().f32;
   else
     return gemm_kernels().f64;
+}
+
+// Of each thread, for tiles and panels of one task.
+inline Scratch& tile_scratch() {
+  static thread_local Scratch scratch;
+  return scratch;
 }
 
 template <class T>
@@ -42,13 +49,14 @@ class Panels {
   // The columns that block holds.
   int64_t columns(int64_t block) const { return std::min(width_, n_ - block * width_); }
 
-  // c (+)= a B for the columns of one block; c is at its first column. One chain over k.
+  // c (+)= a B for the columns of one block; c is at its first column. One chain over k. `padded`: c
+  // has room for whole blocks.
   void multiply(int part, int64_t block, int64_t rows, const T* a, int64_t a_rs, T* c, int64_t c_rs,
-                bool from_zero) const {
+                bool from_zero, bool padded = false) const {
     if (rows == 0) return;
     GemmBlock<T> b = {};
     b.m = rows;
-    b.n = columns(block);
+    b.n = padded ? width_ : columns(block);
     b.a_rs = a_rs;
     b.a_cs = 1;
     b.b_rs = width_;

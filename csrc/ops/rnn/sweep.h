@@ -30,10 +30,10 @@ struct Split {
 // Calls run.work(phase, k, row, row_end, block, block_end) for every phase of every step, in order,
 // then run.finish(k, row, row_end). A phase needs all blocks of the one before.
 template <class Run>
-void sweep(const Split& split, int64_t batch, int64_t steps, Run& run) {
+void sweep(const Split& split, int64_t batch, int64_t first, int64_t last, Run& run) {
   if (split.block_work == 0) {
     parallel_for(batch, split.group, [&](int64_t row, int64_t end) {
-      for (int64_t k = 0; k < steps; ++k) {
+      for (int64_t k = first; k < last; ++k) {
         for (int phase = 0; phase < run.phases(); ++phase)
           run.work(phase, k, row, end, 0, run.blocks(phase));
         run.finish(k, row, end);
@@ -41,7 +41,7 @@ void sweep(const Split& split, int64_t batch, int64_t steps, Run& run) {
     });
     return;
   }
-  for (int64_t k = 0; k < steps; ++k) {
+  for (int64_t k = first; k < last; ++k) {
     for (int phase = 0; phase < run.phases(); ++phase) {
       if (run.idle(phase, k)) continue;
       const int64_t blocks = run.blocks(phase);
