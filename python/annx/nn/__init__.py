@@ -82,6 +82,14 @@ from annx.nn._pool import MaxPool2d as MaxPool2d
 from annx.nn._pool import MaxPool3d as MaxPool3d
 from annx.nn._pool import Upsample as Upsample
 from annx.nn._pool import ZeroPad2d as ZeroPad2d
+from annx.nn._rnn import GRU as GRU
+from annx.nn._rnn import LSTM as LSTM
+from annx.nn._rnn import RNN as RNN
+from annx.nn._rnn import RNNBase as RNNBase
+from annx.nn._rnn_cell import GRUCell as GRUCell
+from annx.nn._rnn_cell import LSTMCell as LSTMCell
+from annx.nn._rnn_cell import RNNCell as RNNCell
+from annx.nn._rnn_cell import RNNCellBase as RNNCellBase
 from annx.nn._sparse import Embedding as Embedding
 from annx.nn.parameter import Buffer as Buffer
 from annx.nn.parameter import Parameter as Parameter

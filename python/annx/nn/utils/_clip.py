@@ -1,4 +1,4 @@
-"""Helpers for training by hand: clipping of gradients, as ``torch.nn.utils``."""
+"""Clipping of gradients."""
 
 from __future__ import annotations
 
