@@ -195,9 +195,9 @@ def pad_packed_sequence(
     step, row = _columns(batch_sizes)
     lengths = (batch_sizes[None, :] > np.arange(batch)[:, None]).sum(axis=1)
     if sequence.unsorted_indices is not None:
-        lengths = lengths[np.asarray(sequence.unsorted_indices.numpy())]
-    if sequence.sorted_indices is not None:
-        row = np.asarray(sequence.sorted_indices.numpy())[row]
+        unsorted = np.asarray(sequence.unsorted_indices.numpy())
+        lengths = lengths[unsorted]
+        row = np.argsort(unsorted)[row]
     # Row number `rows` is the padding.
     index = np.full((batch, steps) if batch_first else (steps, batch), rows, np.int64)
     index[(row, step) if batch_first else (step, row)] = np.arange(rows)
