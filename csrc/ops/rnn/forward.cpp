@@ -253,20 +253,25 @@ void rule(BackwardCall& b) {
     if (wanted >> i & 1) b.set(from[i], grads[i]);
 }
 
+constexpr OpDef definition(const char* name, uint32_t flags) {
+  return {.name = name,
+          .signature = "",
+          .doc = "",
+          .infer = infer,
+          .kernel = kernel,
+          .backward = rule,
+          .cost = cost,
+          .saves = save_input(kX) | save_input(kHx) | save_input(kCx) | save_input(kWih) |
+                   save_input(kWhh) | save_input(kBih) | save_input(kBhh) | save_input(kWhr) |
+                   save_input(kSizes) | save_output(kY) | save_output(kGates) | save_output(kC) |
+                   save_output(kTanhC) | save_output(kHidden),
+          .flags = flags};
+}
+
 }  // namespace
 
-const OpDef forward_def = {.name = "sequence_forward",
-                           .signature = "",
-                           .doc = "",
-                           .infer = infer,
-                           .kernel = kernel,
-                           .backward = rule,
-                           .cost = cost,
-                           .saves = save_input(kX) | save_input(kHx) | save_input(kCx) |
-                                    save_input(kWih) | save_input(kWhh) | save_input(kBih) |
-                                    save_input(kBhh) | save_input(kWhr) | save_input(kSizes) |
-                                    save_output(kY) | save_output(kGates) | save_output(kC) |
-                                    save_output(kTanhC) | save_output(kHidden),
-                           .flags = kInternal};
+const OpDef forward_def = definition("sequence_forward", kInternal);
+// The number of sequences, and with it the shapes, is a value of the batch sizes.
+const OpDef packed_forward_def = definition("packed_sequence_forward", kInternal | kNoCapture);
 
 }  // namespace annx::rnn

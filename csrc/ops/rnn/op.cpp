@@ -69,7 +69,8 @@ TensorList sequence(const char* op, Cell cell, TensorList inputs, bool reverse) 
   bool keep = false;
   for (const Tensor& t : inputs)
     keep = keep || (grad_enabled() && t.defined() && t.requires_grad());
-  const TensorList out = call_all(rnn::forward_def, std::move(inputs),
+  const OpDef& forward = sizes.defined() ? rnn::packed_forward_def : rnn::forward_def;
+  const TensorList out = call_all(forward, std::move(inputs),
                                   {Attr(static_cast<int>(cell)), Attr(reverse), Attr(keep)});
   if (cell == Cell::lstm) return {out[kY], out[kHn], out[kCn]};
   return {out[kY], out[kHn]};

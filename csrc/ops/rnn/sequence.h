@@ -12,7 +12,7 @@ namespace annx::rnn {
 // Attributes: cell, reverse, and whether the last four are kept for all steps.
 enum ForwardInput { kX, kHx, kCx, kWih, kWhh, kBih, kBhh, kWhr, kSizes };
 enum ForwardOutput { kY, kHn, kCn, kGates, kC, kTanhC, kHidden };
-extern const OpDef forward_def;
+extern const OpDef forward_def, packed_forward_def;  // without and with batch sizes
 
 // Inputs: gradients of y, h_n and c_n, each optional; x, hx?, cx?, w_ih, w_hh, w_hr?, batch_sizes?;
 // y, gates, c, tanh(c), o tanh(c) of forward.
