@@ -93,8 +93,49 @@ def samples(rng: np.random.Generator) -> list[Sample]:
     return [*out, *((qkv(*shape), {}) for shape in empty)]
 
 
+def packed(
+    x: Any,
+    num_heads: int,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+) -> Any:
+    batch, time, width = x.shape
+    parts = x.reshape(batch, time, 3, num_heads, width // 3 // num_heads).transpose(2, 0, 3, 1, 4)
+    out = reference(*parts, attn_mask, dropout_p, is_causal)
+    return out.swapaxes(1, 2).reshape(batch, time, width // 3)
+
+
+def packed_samples(rng: np.random.Generator) -> list[Sample]:
+    def numbers(*shape: int) -> Any:
+        return rng.standard_normal(shape)
+
+    return [
+        ((numbers(2, 5, 12), 2), {}),
+        ((numbers(1, 20, 54), 3), {"is_causal": True}),
+        ((numbers(2, 70, 6), 1), {"is_causal": True}),
+        ((numbers(2, 6, 24), 4, rng.random((2, 1, 1, 6)) < 0.7), {}),
+        ((numbers(2, 6, 24), 4, numbers(4, 6, 6)), {}),
+        ((numbers(0, 6, 12), 2), {}),
+        ((numbers(2, 0, 12), 2), {}),
+    ]
+
+
 ONES = np.ones((1, 2, 3, 4))
+ROWS = np.ones((1, 3, 12))
 RECORDS = [
+    OpInfo(
+        "packed_attention",
+        packed,
+        packed_samples,
+        [
+            ((ROWS.astype(int), 2), {}, TypeError, r"\[packed_attention\] expected a floating input"),
+            ((ONES, 2), {}, ValueError, r"\(B, T, 3 E\) but got shape \(1, 2, 3, 4\)"),
+            ((ROWS, 3), {}, ValueError, "that 3 . num_heads divides but got"),
+            ((ROWS, 2), {"dropout_p": -0.5}, ValueError, r"dropout_p in \[0, 1\]"),
+            ((ROWS, 2, np.ones((3, 2), bool)), {}, ValueError, "attn_mask to broadcast to"),
+        ],
+    ),
     OpInfo(
         NAME,
         reference,

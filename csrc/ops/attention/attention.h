@@ -17,8 +17,26 @@ extern const OpDef backward_def;
 // weights (B, H, L, S) with dropout as the two above apply it. Attributes: the random key, p.
 extern const OpDef dropout_def;
 
-// The gradient of attention_forward as formulas on the tape.
-void differentiable_rule(BackwardCall& b);
+// As attention_forward with query, key and value as the three parts of one input (B, T, 3, H, D), so
+// that the gradient is one tensor too. Its backward op takes gradient, input, mask, result and
+// logsumexp; the gradient lies as (T, B, 3, H, D) where the input does.
+extern const OpDef packed_forward_def;
+extern const OpDef packed_backward_def;
+
+// Checks shared by the public ops, whose inputs end with attn_mask and whose attributes hold dropout_p
+// and is_causal, one after the other, from `attr` on.
+void check_options(const OpCall& c, int attr, const char* name);
+// attn_mask as a view of shape `full` in the inputs' dtype, or as bools; undefined where there is none.
+Tensor expanded_mask(const Tensor& mask, const Dims& full, DType dtype, const char* name);
+
+// Query, key, value and mask, or their gradients.
+struct Gradients {
+  Tensor query, key, value, mask;
+};
+// The gradients as formulas on the tape; `grad` is (B, L, H, Ev). What is not needed stays undefined.
+Gradients differentiable_gradients(const Gradients& inputs, const Tensor& grad, const Attr& key,
+                                   const Attr& p, double scale, bool causal,
+                                   const bool (&needs)[4]);
 
 // Whether head comes after time in memory, as in views of (B, T, H, D).
 inline bool time_major(const Tensor& t) { return t.stride(1) < t.stride(2); }

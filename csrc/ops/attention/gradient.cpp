@@ -36,34 +36,37 @@ Tensor scores(const Tensor& q, const Tensor& k, const Tensor& mask, bool causal,
 
 }  // namespace
 
-void differentiable_rule(BackwardCall& b) {
-  const Tensor q = b.input(0), mask = b.input(3);
-  const int64_t group = q.size(1) / std::max<int64_t>(1, b.input_shape(1)[1]);
-  const Tensor k = repeated(b.input(1), group), v = repeated(b.input(2), group);
-  const double scale = b.attr(2).f();
-  const Tensor g = ops::permute(b.grad(0), {0, 2, 1, 3});
+Gradients differentiable_gradients(const Gradients& inputs, const Tensor& grad, const Attr& key,
+                                   const Attr& p, double scale, bool causal,
+                                   const bool (&needs)[4]) {
+  const Tensor &q = inputs.query, &mask = inputs.mask;
+  const int64_t group = q.size(1) / std::max<int64_t>(1, inputs.key.size(1));
+  const Tensor k = repeated(inputs.key, group), v = repeated(inputs.value, group);
+  const Tensor g = ops::permute(grad, {0, 2, 1, 3});
+  Gradients out;
   if (q.size(0) * q.size(1) * q.size(2) * k.size(2) == 0) {
-    for (int i = 0; i < 4; ++i)
-      if (b.needs(i)) b.set(i, ops::zeros(b.input_shape(i), b.input_dtype(i)));
-    return;
+    out = {ops::zeros_like(q), ops::zeros_like(inputs.key), ops::zeros_like(inputs.value), {}};
+    if (needs[3]) out.mask = ops::zeros_like(mask);
+    return out;
   }
-  Tensor s = scores(q, k, mask, b.attr(3).b(), scale);
+  Tensor s = scores(q, k, mask, causal, scale);
   // Where every key is hidden, softmax would be NaN.
   const Tensor empty = ops::eq(ops::amax(s.detach(), {-1}, true), ops::number(-INFINITY));
   s = ops::where(empty, ops::number(0), s);
   const Tensor weights = ops::where(empty, ops::number(0), call(def::softmax, {s}, {Attr(-1)}));
   const auto dropped = [&](const Tensor& t) {
-    return b.attr(0).is_none() ? t : call(dropout_def, {t}, {b.attr(0), b.attr(1)});
+    return key.is_none() ? t : call(dropout_def, {t}, {key, p});
   };
-  if (b.needs(2)) b.set(2, summed(ops::matmul(transposed(dropped(weights)), g), group));
-  if (!b.needs(0) && !b.needs(1) && !b.needs(3)) return;
+  if (needs[2]) out.value = summed(ops::matmul(transposed(dropped(weights)), g), group);
+  if (!needs[0] && !needs[1] && !needs[3]) return out;
   const Tensor dp = dropped(ops::matmul(g, transposed(v)));
   const Tensor mean = ops::sum(ops::mul(weights, dp), {-1}, true);
   const Tensor ds = ops::mul(weights, ops::sub(dp, mean));
   const Tensor factor = ops::number(scale);
-  if (b.needs(0)) b.set(0, ops::mul(ops::matmul(ds, k), factor));
-  if (b.needs(1)) b.set(1, summed(ops::mul(ops::matmul(transposed(ds), q), factor), group));
-  if (b.needs(3)) b.set(3, ds);
+  if (needs[0]) out.query = ops::mul(ops::matmul(ds, k), factor);
+  if (needs[1]) out.key = summed(ops::mul(ops::matmul(transposed(ds), q), factor), group);
+  if (needs[3]) out.mask = ds;
+  return out;
 }
 
 }  // namespace annx::attention

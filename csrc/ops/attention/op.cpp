@@ -4,6 +4,29 @@
 #include "ops/attention/attention.h"
 
 namespace annx {
+
+void attention::check_options(const OpCall& c, int attr, const char* name) {
+  const double p = c.attr(attr).f();
+  ANNX_CHECK(p >= 0 && p <= 1, value, name, "expected dropout_p in [0, 1] but got ", p);
+  const int mask = c.inputs.size() - 1;
+  ANNX_CHECK(!c.has(mask) || !c.attr(attr + 1).b(), value, name,
+             "expected no attn_mask together with is_causal=True but got one of shape ",
+             c.has(mask) ? c.in(mask).shape() : Dims());
+}
+
+Tensor attention::expanded_mask(const Tensor& mask, const Dims& full, DType dtype,
+                                const char* name) {
+  if (!mask.defined()) return mask;
+  ANNX_CHECK(mask.dtype() == DType::b8 || is_floating(mask.dtype()), type, name,
+             "expected attn_mask to be bool or floating but got dtype ", mask.dtype());
+  bool fits = mask.dim() <= full.size();
+  for (int i = 1; fits && i <= mask.dim(); ++i)
+    fits = mask.size(-i) == 1 || mask.size(-i) == full[full.size() - i];
+  ANNX_CHECK(fits, value, name, "expected attn_mask to broadcast to ", full, " but got shape ",
+             mask.shape());
+  return ops::expand(mask.dtype() == DType::b8 ? mask : ops::cast(mask, dtype), full);
+}
+
 namespace {
 
 using namespace attention;
@@ -54,11 +77,7 @@ void check_inputs(const OpCall& c) {
              " and ", k.shape());
   ANNX_CHECK(k.size(-2) == v.size(-2), value, kName,
              "expected as many keys as values but got shapes ", k.shape(), " and ", v.shape());
-  const double p = c.attr(0).f();
-  ANNX_CHECK(p >= 0 && p <= 1, value, kName, "expected dropout_p in [0, 1] but got ", p);
-  ANNX_CHECK(!c.has(3) || !c.attr(1).b(), value, kName,
-             "expected no attn_mask together with is_causal=True but got one of shape ",
-             c.has(3) ? c.in(3).shape() : Dims());
+  check_options(c, 0, kName);
 }
 
 // The leading dimensions of query and of key and value, broadcast against one another.
@@ -83,18 +102,9 @@ void lead_dimensions(const OpCall& c, Dims* query, Dims* key) {
 }
 
 Tensor prepared_mask(const OpCall& c, const Dims& lead) {
-  if (!c.has(3)) return Tensor();
-  const Tensor& mask = c.in(3);
-  ANNX_CHECK(mask.dtype() == DType::b8 || is_floating(mask.dtype()), type, kName,
-             "expected attn_mask to be bool or floating but got dtype ", mask.dtype());
   const Dims full = joined(lead, c.in(0).size(-2), c.in(1).size(-2));
-  bool fits = mask.dim() <= full.size();
-  for (int i = 1; fits && i <= mask.dim(); ++i)
-    fits = mask.size(-i) == 1 || mask.size(-i) == full[full.size() - i];
-  ANNX_CHECK(fits, value, kName, "expected attn_mask to broadcast to ", full, " but got shape ",
-             mask.shape());
-  const Tensor x = mask.dtype() == DType::b8 ? mask : ops::cast(mask, c.in(0).dtype());
-  return as_heads(ops::expand(x, full), lead);
+  const Tensor mask = expanded_mask(c.has(3) ? c.in(3) : Tensor(), full, c.in(0).dtype(), kName);
+  return mask.defined() ? as_heads(mask, lead) : mask;
 }
 
 TensorList attention_composite(const OpCall& c) {

@@ -159,9 +159,17 @@ Cost forward_cost(const OpCall& c) {
 
 void forward_rule(BackwardCall& b) {
   if (!b.grad(0).defined()) return;
-  // The fused pass gives no gradient of the mask.
-  if (grad_enabled() || b.needs(3)) return differentiable_rule(b);
   const Tensor q = b.input(0), k = b.input(1), v = b.input(2);
+  // The fused pass gives no gradient of the mask.
+  if (grad_enabled() || b.needs(3)) {
+    const bool needs[4] = {b.needs(0), b.needs(1), b.needs(2), b.needs(3)};
+    const Gradients d = differentiable_gradients({q, k, v, b.input(3)}, b.grad(0), b.attr(0),
+                                                 b.attr(1), b.attr(2).f(), b.attr(3).b(), needs);
+    const Tensor* grads[4] = {&d.query, &d.key, &d.value, &d.mask};
+    for (int i = 0; i < 4; ++i)
+      if (needs[i]) b.set(i, *grads[i]);
+    return;
+  }
   const TensorList grads =
       call_all(backward_def, {b.grad(0), q, k, v, b.input(3), b.output(0), b.output(1)},
                {b.attr(0), b.attr(1), b.attr(2), b.attr(3)});
