@@ -129,7 +129,12 @@ RECORDS = [
         packed,
         packed_samples,
         [
-            ((ROWS.astype(int), 2), {}, TypeError, r"\[packed_attention\] expected a floating input"),
+            (
+                (ROWS.astype(int), 2),
+                {},
+                TypeError,
+                r"\[packed_attention\] expected a floating input",
+            ),
             ((ONES, 2), {}, ValueError, r"\(B, T, 3 E\) but got shape \(1, 2, 3, 4\)"),
             ((ROWS, 3), {}, ValueError, "that 3 . num_heads divides but got"),
             ((ROWS, 2), {"dropout_p": -0.5}, ValueError, r"dropout_p in \[0, 1\]"),
@@ -167,5 +172,5 @@ RECORDS = [
                 "a multiple of those of key and value but got 3, 2 and 2",
             ),
         ],
-    )
+    ),
 ]

@@ -30,6 +30,8 @@ from annx.nn._activation import Swish as Swish
 from annx.nn._activation import Tanh as Tanh
 from annx.nn._activation import Tanhshrink as Tanhshrink
 from annx.nn._activation import Threshold as Threshold
+from annx.nn._attention import MultiheadAttention as MultiheadAttention
+from annx.nn._attention import PositionalEncoding as PositionalEncoding
 from annx.nn._containers import ModuleDict as ModuleDict
 from annx.nn._containers import ModuleList as ModuleList
 from annx.nn._containers import ParameterDict as ParameterDict
@@ -91,5 +93,10 @@ from annx.nn._rnn_cell import LSTMCell as LSTMCell
 from annx.nn._rnn_cell import RNNCell as RNNCell
 from annx.nn._rnn_cell import RNNCellBase as RNNCellBase
 from annx.nn._sparse import Embedding as Embedding
+from annx.nn._transformer import Transformer as Transformer
+from annx.nn._transformer import TransformerDecoder as TransformerDecoder
+from annx.nn._transformer import TransformerDecoderLayer as TransformerDecoderLayer
+from annx.nn._transformer import TransformerEncoder as TransformerEncoder
+from annx.nn._transformer import TransformerEncoderLayer as TransformerEncoderLayer
 from annx.nn.parameter import Buffer as Buffer
 from annx.nn.parameter import Parameter as Parameter

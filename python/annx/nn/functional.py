@@ -27,6 +27,7 @@ from annx.nn._functional_activation import softsign as softsign
 from annx.nn._functional_activation import tanh as tanh
 from annx.nn._functional_activation import tanhshrink as tanhshrink
 from annx.nn._functional_activation import threshold as threshold
+from annx.nn._functional_attention import rotary_embedding as rotary_embedding
 from annx.nn._functional_attention import (
     scaled_dot_product_attention as scaled_dot_product_attention,
 )
@@ -39,6 +40,7 @@ from annx.nn._functional_conv import conv_transpose3d as conv_transpose3d
 from annx.nn._functional_conv import fold as fold
 from annx.nn._functional_conv import pad as pad
 from annx.nn._functional_conv import unfold as unfold
+from annx.nn._functional_attention import sinusoidal_positions as sinusoidal_positions
 from annx.nn._functional_layer import alpha_dropout as alpha_dropout
 from annx.nn._functional_layer import batch_norm as batch_norm
 from annx.nn._functional_layer import bilinear as bilinear
