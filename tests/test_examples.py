@@ -57,11 +57,17 @@ def test_regression_loop(tmp_path: pathlib.Path) -> None:
     assert best["model.0.weight"].shape == (64, 10)
 
 
+def test_transformer(tmp_path: pathlib.Path) -> None:
+    output = run("06_transformer.py", tmp_path)
+    assert number("Test Accuracy:", output) > 0.93
+
+
 def test_no_example_is_left_out() -> None:
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == [
         "01_from_scratch_xor.py",
         "02_regression_fit.py",
         "03_regression_loop.py",
+        "06_transformer.py",
     ]
 
 
