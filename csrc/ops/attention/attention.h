@@ -8,11 +8,11 @@
 
 namespace annx::attention {
 
-// Attributes of attention_forward: the random key (none without dropout), p, scale, causal.
+// Attributes of attention_forward: the random key (unused where p is 0), p, scale, causal.
 // Outputs: the result (B, L, H, Ev) and the log of the sum of exp (B, H, L).
 extern const OpDef forward_def;
 // Inputs: gradient (B, L, H, Ev), query, key, value, mask, result, logsumexp. Outputs: gradients of
-// query, key and value, each laid out as physical() says.
+// query, key and value, (B, T, H, D) where time_major, else (B, H, T, D).
 extern const OpDef backward_def;
 // weights (B, H, L, S) with dropout as the two above apply it. Attributes: the random key, p.
 extern const OpDef dropout_def;
@@ -38,13 +38,16 @@ Gradients differentiable_gradients(const Gradients& inputs, const Tensor& grad, 
                                    const Attr& p, double scale, bool causal,
                                    const bool (&needs)[4]);
 
+// Without dropout no counter is drawn.
+inline Attr key_for(double p) { return random_key(p > 0 ? next_random_state() : RandomState{}); }
+
 // Whether head comes after time in memory, as in views of (B, T, H, D).
 inline bool time_major(const Tensor& t) { return t.stride(1) < t.stride(2); }
 
 template <class T>
 AttentionDropout<T> dropout_of(const Attr& key, double p) {
   AttentionDropout<T> d;
-  if (key.is_none()) return d;
+  if (p == 0) return d;
   const RandomState state = random_state_of(key);
   d.active = true;
   d.seed = state.seed;

@@ -55,7 +55,7 @@ Gradients differentiable_gradients(const Gradients& inputs, const Tensor& grad, 
   s = ops::where(empty, ops::number(0), s);
   const Tensor weights = ops::where(empty, ops::number(0), call(def::softmax, {s}, {Attr(-1)}));
   const auto dropped = [&](const Tensor& t) {
-    return key.is_none() ? t : call(dropout_def, {t}, {key, p});
+    return p.f() == 0 ? t : call(dropout_def, {t}, {key, p});
   };
   if (needs[2]) out.value = summed(ops::matmul(transposed(dropped(weights)), g), group);
   if (!needs[0] && !needs[1] && !needs[3]) return out;

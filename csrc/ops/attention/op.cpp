@@ -117,9 +117,8 @@ TensorList attention_composite(const OpCall& c) {
   const double p = c.attr(0).f();
   const double scale =
       c.attr(2).is_none() ? 1 / std::sqrt(static_cast<double>(q.size(-1))) : c.attr(2).f();
-  const Attr key = p > 0 ? random_key(next_random_state()) : Attr();
   const Tensor out =
-      call_all(forward_def, {q, k, v, mask}, {key, Attr(p), Attr(scale), c.attr(1)})[0];
+      call_all(forward_def, {q, k, v, mask}, {key_for(p), Attr(p), Attr(scale), c.attr(1)})[0];
   if (query_lead.size() < 2) {
     return {ops::reshape(out, joined(query_lead, out.size(1), out.size(3)))};
   }

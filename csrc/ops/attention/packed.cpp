@@ -152,11 +152,10 @@ TensorList packed_composite(const OpCall& c) {
   check_options(c, 1, name);
   const Tensor mask = expanded_mask(c.in(1), {batch, heads, time, time}, x.dtype(), name);
   const double p = c.attr(1).f();
-  const Attr key = p > 0 ? random_key(next_random_state()) : Attr();
   const Tensor qkv = ops::reshape(x, {batch, time, 3, heads, dim});
   const double scale = 1 / std::sqrt(static_cast<double>(dim));
   const Tensor out =
-      call_all(packed_forward_def, {qkv, mask}, {key, Attr(p), Attr(scale), c.attr(2)})[0];
+      call_all(packed_forward_def, {qkv, mask}, {key_for(p), Attr(p), Attr(scale), c.attr(2)})[0];
   return {ops::reshape(out, {batch, time, width})};
 }
 
