@@ -222,3 +222,27 @@ def test_half_precision():
         np.testing.assert_allclose(got, expected, rtol=0, atol=4 * eps * np.abs(expected).max())
         out.sum().backward()
         assert all(t.grad is not None and t.grad.dtype == t.dtype for t in inputs)
+
+
+def test_a_captured_step_draws_anew_and_equals_the_eager_one():
+    """Dropout in a replayed step: the bits of eager steps, another mask each time."""
+
+    def digests(captured):
+        annx.manual_seed(4)
+        layer = annx.nn.TransformerEncoderLayer(16, 4, 32, dropout=0.2, batch_first=True)
+        optimizer = annx.optim.SGD(layer.parameters(), lr=0.1)
+        (x,) = draw((3, 10, 16), seed=2)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = layer(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = annx.jit(step) if captured else step
+        return [bits(run(annx.tensor(x))) for _ in range(5)]
+
+    eager = digests(False)
+    assert len(set(eager)) == 5
+    assert digests(True) == eager

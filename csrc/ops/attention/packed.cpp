@@ -123,14 +123,14 @@ const OpDef packed_forward_def = {
     .backward = forward_rule,
     .cost = forward_cost,
     .saves = save_input(0) | save_input(1) | save_output(0) | save_output(1),
-    .flags = kInternal};
+    .flags = kInternal | kKeyed};
 const OpDef packed_backward_def = {.name = "packed_attention_backward",
                                    .signature = "",
                                    .doc = "",
                                    .infer = backward_infer,
                                    .kernel = backward_kernel,
                                    .cost = backward_cost,
-                                   .flags = kInternal};
+                                   .flags = kInternal | kKeyed};
 
 }  // namespace attention
 

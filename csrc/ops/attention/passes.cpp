@@ -354,20 +354,20 @@ const OpDef forward_def = {.name = "attention_forward",
                            .cost = forward_cost,
                            .saves = save_input(0) | save_input(1) | save_input(2) | save_input(3) |
                                     save_output(0) | save_output(1),
-                           .flags = kInternal};
+                           .flags = kInternal | kKeyed};
 const OpDef backward_def = {.name = "attention_backward",
                             .signature = "",
                             .doc = "",
                             .infer = backward_infer,
                             .kernel = backward_kernel,
                             .cost = backward_cost,
-                            .flags = kInternal};
+                            .flags = kInternal | kKeyed};
 const OpDef dropout_def = {.name = "attention_dropout",
                            .signature = "",
                            .doc = "",
                            .infer = dropout_infer,
                            .kernel = dropout_kernel,
                            .backward = dropout_rule,
-                           .flags = kInternal};
+                           .flags = kInternal | kKeyed};
 
 }  // namespace annx::attention
