@@ -6,9 +6,8 @@ step alone tells, so the steps have to look at one another.
 
 from __future__ import annotations
 
-import numpy as np
-
 import annx
+import numpy as np
 from annx import nn
 
 STEPS = 16
