@@ -18,6 +18,7 @@ CSRC_LAYERS = (
     "simd",
     "numerics",
     "dispatch",
+    "bench",
     "gemm",
     "ops",
     "autograd",
@@ -47,6 +48,7 @@ PYTHON_LAYERS = (
     ("train", "callbacks"),
     ("nn", "optim"),
     ("",),
+    ("bench",),
     ("__main__", "_demo", "cli"),
 )
 
@@ -151,7 +153,9 @@ def test_kernel_files_include_nothing_shared() -> None:
 
 
 def module_name(path: Path) -> str:
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    inside = path.is_relative_to(PACKAGE)
+    path = path.relative_to(PACKAGE.parent if inside else ROOT).with_suffix("")
+    parts = path.parts if inside else ("annx", *path.parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -191,7 +195,8 @@ def imported(node: ast.stmt, importer: str, is_package: bool, modules: set[str])
 
 def python_imports() -> dict[str, set[str]]:
     """Module -> modules of the package it imports when it is itself imported."""
-    paths = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+    files = [*PACKAGE.rglob("*.py"), *(PACKAGE / "bench").resolve().rglob("*.py")]
+    paths = {module_name(path): path for path in sorted(files)}
     modules = {*paths, "annx._core"}
     graph: dict[str, set[str]] = {"annx._core": set()}
     for name, path in paths.items():

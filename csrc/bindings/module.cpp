@@ -20,4 +20,5 @@ PYBIND11_MODULE(_core, m) {
   init_autograd(m);
   init_dlpack(m);
   init_program(m);
+  init_bench(m);
 }

@@ -69,6 +69,7 @@ void check_readable(const Tensor& t, const char* what);
 // Tells captured calls that a module or parameter may have been changed.
 void bump_structure();
 void init_cuda(py::module_& m);
+void init_bench(py::module_& m);
 PyObject* subscript(PyObject* self, PyObject* key);
 PyObject* make_op_function(const OpDef* op);
 

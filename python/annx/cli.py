@@ -1,4 +1,4 @@
-"""The console script `annx`: `annx demo`, `annx info`."""
+"""The console script `annx`: `annx demo`, `annx info`, `annx bench`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--save", metavar="PATH", help="keep the trained model in this file")
 
     commands.add_parser("info", help="print version, SIMD target, threads and backends")
+    commands.add_parser(
+        "bench", help="time it, compare builds, draw what was found", add_help=False
+    )
     return parser
 
 
@@ -45,9 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done. 1: the demo missed its accuracy, or an error that is printed. 2: wrong arguments.
     """
-    arguments = _parser().parse_args(argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    # The benchmark reads its own arguments, its help too.
+    arguments = _parser().parse_args(argv[:1] if argv[:1] == ["bench"] else argv)
     try:
-        if arguments.command == "demo":
+        if arguments.command == "bench":
+            from annx.bench import cli as bench
+
+            code = bench.main(argv[1:])
+        elif arguments.command == "demo":
             from annx import _demo
 
             code = _demo.run(

@@ -1,0 +1,169 @@
+"""The machine: what it is, its peaks measured in this run, and the control."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .stats import median
+
+# Bytes that a triad touches: in L1, in L2, in L3, in memory.
+LADDER = (24 << 10, 384 << 10, 6 << 20, 192 << 20)
+
+
+def facts() -> dict[str, Any]:
+    """CPU, build, commit and date: what every number kept has to name."""
+    import annx
+    import numpy as np
+
+    build = annx._core.build_info()
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "annx": build["version"],
+        "compiler": build["compiler"],
+        "commit": commit(Path(annx.__file__).parent),
+        "targets": list(annx._core.supported_targets()),
+    }
+
+
+def cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "Model", "Processor"):
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def commit(folder: Path) -> str:
+    """The commit of the tree that `folder` is part of, with -dirty for changes; "" outside git."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _rate(work: Callable[[int], float], seconds: float, clock: Callable[[], int]) -> float:
+    """Units a nanosecond of the fastest of several samples: peaks are ceilings."""
+    count, took = 1, 0
+    while took < 1e6:
+        count *= 2
+        began = clock()
+        work(count)
+        took = clock() - began
+    count = max(1, round(count * seconds * 1e9 / 8 / took))
+    best = 0.0
+    for _ in range(8):
+        began = clock()
+        units = work(count)
+        best = max(best, units / (clock() - began))
+    return best
+
+
+@dataclass
+class Peaks:
+    """Of one target and number of threads."""
+
+    target: str
+    threads: int
+    gflops: float
+    bandwidth: list[tuple[int, float]]  # bytes touched, GB/s; ascending
+
+    def gbps(self, nbytes: float) -> float:
+        """Bandwidth of the smallest working set that holds `nbytes`."""
+        for size, rate in self.bandwidth:
+            if nbytes <= size:
+                return rate
+        return self.bandwidth[-1][1]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "bandwidth": [list(step) for step in self.bandwidth]}
+
+
+def measure_peaks(target: str, threads: int, clock: Callable[[], int]) -> Peaks:
+    """The fma peak and the bandwidth ladder, on the target and threads that are set."""
+    import annx
+
+    core = annx._core
+    bandwidth: list[tuple[int, float]] = []
+    for size in LADDER:
+        n = size // 12
+        a, b, out = (annx.zeros(n) for _ in range(3))
+
+        def triad(passes: int, a: Any = a, b: Any = b, out: Any = out) -> float:
+            return core.bench_triad(a, b, out, passes)
+
+        bandwidth.append((size, _rate(triad, 0.1, clock)))
+    return Peaks(target, threads, _rate(core.bench_fma, 0.1, clock), bandwidth)
+
+
+class Control:
+    """The frozen reference product, timed between rounds: it slows down when a neighbour wakes."""
+
+    DRIFT = 1.10  # of its quiet time; above that a case's figures are doubtful
+
+    def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
+        import annx
+
+        run = getattr(annx._core, "bench_reference_gemm", None)
+        self._run: Callable[[int], float] | None = run
+        self._clock = clock
+        self._threads = 1
+        self._case_began = 0
+        self.samples: dict[int, list[float]] = {}
+
+    def use_threads(self, count: int) -> None:
+        """Samples of different numbers of threads are not compared."""
+        self._threads = count
+        self.samples.setdefault(count, [])
+        if self._run is not None:
+            self._run(20)
+
+    def __call__(self) -> None:
+        if self._run is None:
+            return
+        passes = 1 if self._threads == 1 else 4
+        self._run(passes)  # its matrices are in L2 again, its threads awake
+        began = self._clock()
+        self._run(passes)
+        self.samples[self._threads].append(float(self._clock() - began))
+
+    def start_case(self) -> None:
+        self._case_began = len(self.samples[self._threads])
+
+    def case_median(self) -> float:
+        """Of this case's samples; 0 where there are none."""
+        mine = self.samples[self._threads][self._case_began :]
+        return median(mine) if mine else 0.0
+
+    def quiet(self, threads: int) -> float:
+        """What it takes undisturbed: the lowest twentieth of the run."""
+        ordered = sorted(self.samples[threads])
+        return ordered[len(ordered) // 20] if ordered else 1.0
+
+    def summary(self, ratios: Sequence[float]) -> dict[str, Any]:
+        """For the document; `ratios` are those of its rows."""
+        return {
+            "quiet_ns": {str(n): self.quiet(n) for n, got in self.samples.items() if got},
+            "median_ns": {str(n): median(got) for n, got in self.samples.items() if got},
+            "worst_case_ratio": max(ratios, default=1.0),
+        }

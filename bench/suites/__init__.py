@@ -1,0 +1,1 @@
+"""One module a suite: it turns the lines of ``shapes/<suite>.txt`` into problems."""

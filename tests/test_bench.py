@@ -1,0 +1,344 @@
+"""`annx bench`: cases, timing on a fake clock, wrong results, the command line."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import random
+import subprocess
+import sys
+from typing import Any
+
+import annx
+import numpy as np
+import pytest
+from annx import _core, cli
+from annx.bench import machine, peers, run, timing
+from annx.bench.cases import SHAPES, SUITES, Case, load_suite, parse_case, select
+from annx.bench.problem import Contender, Problem, arrays_of, build, error_of
+from annx.bench.stats import geometric_mean, median, quantile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+HAVE = [suite for suite in SUITES if (SHAPES / f"{suite}.txt").is_file()]
+# What a test can afford; the rest differ in size alone.
+BIG = 3e8
+
+
+class FakeClock:
+    """Time passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+    def call(self, nanoseconds: int) -> Any:
+        def run() -> None:
+            self.now += nanoseconds
+
+        return run
+
+
+# --- cases
+
+
+def test_a_line_is_a_case() -> None:
+    case = parse_case("nt m=32 n=10 k=7  # net layer", "gemm")
+    assert case is not None
+    assert (case.id, case.label) == ("gemm/nt m=32 n=10 k=7", "net layer")
+    assert case.number("m") == 32
+    assert parse_case("  # a heading", "gemm") is None
+    assert parse_case("relu shape=4x5", "elementwise").sizes("shape") == (4, 5)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nt m", "x:3: expected key=value but got 'm'"),
+        ("nt m=1 m=2", "x:3: m given twice"),
+        ("NT m=1", "x:3: expected the name of a problem but got 'NT'"),
+    ],
+)
+def test_a_malformed_line_is_named(line: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_case(line, "gemm", "x:3")
+
+
+def test_wrong_values_are_named() -> None:
+    case = Case("gemm", "nt", {"m": "a"})
+    with pytest.raises(ValueError, match="gemm/nt m=a: expected a whole number m but got 'a'"):
+        case.number("m")
+    with pytest.raises(ValueError, match="expected k="):
+        case.number("k")
+    with pytest.raises(ValueError, match="expected shape like 32x64 but got ''"):
+        case.sizes("shape")
+    with pytest.raises(ValueError, match="expected one of nn, nt, tn but got 'mm'"):
+        build(Case("gemm", "mm"))
+    with pytest.raises(ValueError, match=r"expected a suite among gemm.* but got 'gem'"):
+        load_suite("gem")
+
+
+@pytest.mark.parametrize("suite", HAVE)
+def test_suites_are_well_formed(suite: str) -> None:
+    cases = load_suite(suite)
+    assert cases
+    assert all(case.label for case in cases) or suite in ("overhead", "ops")
+
+
+def test_gemm_has_the_shapes_of_training() -> None:
+    cases = load_suite("gemm")
+    assert len(cases) >= 32
+    assert {case.kind for case in cases} == {"nn", "nt", "tn"}
+    assert {case.name for case in select(cases, "mnist_mlp forward")} >= {"nt m=128 n=128 k=784"}
+
+
+@pytest.mark.parametrize("suite", [s for s in HAVE if s not in ("e2e", "ops")])
+def test_problems_are_right(suite: str) -> None:
+    """annx and NumPy on every case that is not large, against float64."""
+    for case in load_suite(suite):
+        problem = build(case)
+        if problem.flops > BIG or problem.bytes > BIG / 8 or problem.reference is None:
+            continue
+        expected = problem.reference()
+        for name in ("annx", "numpy"):
+            made = problem.makers[name]() if name in problem.makers else None
+            if made is None:
+                continue
+            contender = made if isinstance(made, Contender) else Contender(made)
+            result = (contender.result or contender.call)()
+            assert error_of(arrays_of(result), expected) <= problem.tolerance, (case.id, name)
+            contender.call()
+
+
+def test_costs_of_the_suites_are_the_ops_own() -> None:
+    a, b = annx.rand(8, 5), annx.rand(5, 3)
+    problem = build(Case("gemm", "nn", {"m": "8", "n": "3", "k": "5"}))
+    assert _core.op_cost("matmul", a, b) == (problem.flops, problem.bytes)
+    assert (problem.flops, problem.bytes) == (2 * 8 * 5 * 3, 4 * (40 + 15 + 24))
+
+
+# --- correctness
+
+
+def test_error_is_relative_to_the_reference() -> None:
+    expected = [np.array([3.0, 4.0]), np.zeros(2)]
+    assert error_of([np.array([3.0, 4.0], np.float32), np.zeros(2)], expected) == 0
+    assert error_of([np.array([3.0, 4.5]), np.zeros(2)], expected) == pytest.approx(0.5 / 12.5**0.5)
+    assert error_of([np.array([3.0, np.nan]), np.zeros(2)], expected) == float("inf")
+    assert error_of([np.array([3.0])], expected) == float("inf")
+    assert error_of([np.zeros(3), np.zeros(2)], expected) == float("inf")
+
+
+# --- timing
+
+
+def test_samples_are_shuffled_and_long_enough() -> None:
+    clock = FakeClock()
+    order: list[str] = []
+    effort = timing.Effort(seconds=1e-3, sample_ns=1000, warm_ns=100, least=5, most=9)
+
+    def named(name: str, nanoseconds: int) -> Contender:
+        step = clock.call(nanoseconds)
+
+        def call() -> None:
+            order.append(name)
+            step()
+
+        return Contender(call)
+
+    samples = timing.time_contenders(
+        {"a": named("a", 10), "b": named("b", 2000)}, effort, random.Random(0), clock=clock
+    )
+    assert samples == {"a": [10.0] * 9, "b": [2000.0] * 9}
+    assert order.count("b") == 1 + 9 * 2  # warm-up; then one untimed and one timed call a sample
+    assert order.count("a") == 10 + 9 * 101
+    turns = [name for i, name in enumerate(order) if i == 0 or order[i - 1] != name]
+    assert turns[1:] != [*"ab" * (len(turns) // 2)][: len(turns) - 1]
+
+
+def test_few_samples_of_a_slow_call_and_measures() -> None:
+    clock = FakeClock()
+    effort = timing.Effort(seconds=1e-3, least=3)
+    values = iter(range(1, 100))
+    seen: list[str] = []
+    samples = timing.time_contenders(
+        {
+            "slow": Contender(clock.call(10**9)),
+            "own": Contender(lambda: None, measure=lambda: float(next(values))),
+        },
+        effort,
+        random.Random(0),
+        {"slow": lambda: seen.append("turn")},
+        lambda: seen.append("control"),
+        clock,
+    )
+    assert samples == {"slow": [1e9] * 3, "own": [2.0, 3.0, 4.0]}
+    assert seen == ["turn", *["turn", "control"] * 3]
+
+
+def test_statistics() -> None:
+    assert median([3, 1, 2]) == 2
+    assert median([4, 1, 2, 3]) == 2.5
+    assert quantile([0, 10], 0.25) == 2.5
+    assert geometric_mean([1, 4]) == pytest.approx(2)
+
+
+def test_control_measures_drift() -> None:
+    clock = FakeClock()
+    control = machine.Control(clock)
+    control.use_threads(1)
+    speed = [100]
+
+    def product(passes: int) -> float:
+        clock.now += speed[0] * passes
+        return 1.0
+
+    control._run = product
+    control.start_case()
+    for _ in range(40):
+        control()
+    assert control.case_median() == 100
+    control.start_case()
+    speed[0] = 130
+    for _ in range(9):
+        control()
+    assert control.case_median() / control.quiet(1) == pytest.approx(1.3)
+    assert control.summary([1.0, 1.3]) == {
+        "quiet_ns": {"1": 100.0}, "median_ns": {"1": 100.0}, "worst_case_ratio": 1.3,
+    }  # fmt: skip
+
+
+def test_probes_count_their_work() -> None:
+    assert _core.bench_fma(1000) >= 1000 * 2 * 16 * 6
+    assert _core.bench_reference_gemm(2) == 2 * 2 * 192**3 * annx.num_threads()
+    a, b, out = annx.rand(1003), annx.rand(1003), annx.zeros(1003)
+    assert _core.bench_triad(a, b, out, 2) == 2 * 12 * 1003
+    np.testing.assert_allclose(out.numpy(), a.numpy() + 2 * b.numpy(), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"\[bench_triad\] expected three tensors of one size"):
+        _core.bench_triad(a, b, annx.zeros(5), 1)
+    with pytest.raises(ValueError, match=r"\[bench_triad\] expected a contiguous float32 tensor"):
+        _core.bench_triad(a, b, annx.zeros(1003, dtype="float64"), 1)
+
+
+def test_roof_of_a_working_set() -> None:
+    peaks = machine.Peaks("avx2", 1, 100.0, [(100, 50.0), (1000, 20.0)])
+    assert [peaks.gbps(n) for n in (10, 100, 101, 10**9)] == [50, 50, 20, 20]
+
+
+# --- run
+
+
+QUICK = timing.Effort(seconds=1e-4, sample_ns=1e3, warm_ns=1e3, least=3, most=5)
+
+
+@pytest.fixture
+def no_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the seconds that measuring the machine takes."""
+    fixed = machine.Peaks("", 1, 100.0, [(1 << 40, 10.0)])
+    monkeypatch.setattr(machine, "measure_peaks", lambda *_: fixed)
+
+
+def test_rows_say_everything(no_probes: None) -> None:
+    cases = select(load_suite("gemm"), "guide_mlp")
+    targets = _core.supported_targets()[:2]
+    options = run.Options(against=["numpy"], targets=targets, effort=QUICK)
+    lines: list[str] = []
+    before = _core.active_target(), annx.num_threads()
+    document = run.run(cases, options, lines.append)
+    assert (_core.active_target(), annx.num_threads()) == before
+    assert json.loads(json.dumps(document)) == document
+    assert document["schema"] == 1
+    assert document["peers"] == {"numpy": np.__version__}
+    assert {"cpu", "compiler", "commit", "date", "annx"} <= set(document["machine"])
+    rows = document["rows"]
+    assert len(rows) == len(cases) * (len(options.targets) + 1)
+    row = rows[0]
+    assert (row["contender"], row["threads"], row["wrong"]) == ("annx", 1, "")
+    assert row["min_ns"] <= row["q1_ns"] <= row["median_ns"] <= row["q3_ns"]
+    assert row["gflops"] == pytest.approx(row["flops"] / row["median_ns"])
+    assert row["percent_of_peak"] == pytest.approx(row["gflops"])
+    assert row["percent_of_stream"] == pytest.approx(10 * row["gbps"])
+    assert row["error"] < 1e-5
+    peer = next(r for r in rows if r["case"] == row["case"] and r["contender"] == "numpy")
+    assert row["ratio"] == {"numpy": peer["median_ns"] / row["median_ns"]}
+    assert any("x numpy in the geometric mean" in line for line in lines)
+
+
+def test_a_wrong_result_is_not_timed(no_probes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[str] = []
+    problem = Problem(
+        makers={"annx": lambda: lambda: np.ones(3), "numpy": lambda: lambda: timed.append("x")},
+        reference=lambda: [np.ones(3)],
+    )
+    monkeypatch.setattr(run, "build", lambda case: problem)
+    lines: list[str] = []
+    options = run.Options(against=["numpy"], effort=QUICK)
+    document = run.run([Case("gemm", "nn")], options, lines.append)
+    good, bad = document["rows"]
+    assert good["wrong"] == ""
+    assert "median_ns" in good
+    assert bad["wrong"].startswith("error inf")
+    assert "median_ns" not in bad
+    assert len(timed) == 1, "called once to be checked, never to be timed"
+    assert good["ratio"] == {}
+    assert any(line.startswith("  wrong: numpy") for line in lines)
+
+
+def test_unknown_and_absent_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"expected peers among numpy, .* but got 'tensorflow'"):
+        peers.check(["tensorflow"])
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    assert peers.check(["sklearn"]) == {
+        "sklearn": "sklearn is not installed (pip install scikit-learn)"
+    }
+    with peers.threads(1, ["numpy"]) as notes:
+        assert "pip install threadpoolctl" in notes[0]
+
+
+def test_peers_are_kept_to_the_target() -> None:
+    assert peers.capped("avx512", {})
+    assert not peers.capped("avx2", {})
+    assert peers.capped("avx2", peers.AVX2_ONLY)
+
+
+# --- the command line
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "run", "gemm", "--list", "-k", "vae"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("gemm/") and "vae" in line for line in lines)
+
+
+def test_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "run", "nosuch"]) == 1
+    assert "annx: expected a suite among gemm" in capsys.readouterr().err
+    assert cli.main(["bench", "run", "gemm", "-k", "nosuch"]) == 1
+    assert "no case of gemm contains 'nosuch'" in capsys.readouterr().err
+    for wrong in (["--threads", "0"], ["--threads", "x"], ["--nosuch"]):
+        with pytest.raises(SystemExit) as left:
+            cli.main(["bench", "run", "gemm", *wrong])
+        assert left.value.code == 2
+    with pytest.raises(SystemExit) as left:
+        cli.main(["bench", "--help"])
+    assert left.value.code == 0
+
+
+def test_run_writes_json(tmp_path: pathlib.Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "annx", "bench", "run", "overhead", "-k", "add", "--seconds", "0.01",
+         "--json", str(tmp_path / "x.json")],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fma peak" in done.stdout
+    document = json.loads((tmp_path / "x.json").read_text())
+    assert [row["case"] for row in document["rows"]] == ["overhead/add n=8"]
+    assert document["peaks"][0]["gflops"] > 0
+
+
+def test_nothing_of_annx_imports_it() -> None:
+    code = "import annx, annx.cli, sys; sys.exit(any('annx.bench' in m for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
