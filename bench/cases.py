@@ -105,6 +105,15 @@ def load_suite(suite: str, folder: Path = SHAPES) -> list[Case]:
     return list(cases.values())
 
 
+def cases_of(suite: str) -> list[Case]:
+    """The cases of a suite: those of its file, for ``ops`` also those that need no line."""
+    if suite == "ops":
+        from .suites import ops
+
+        return ops.cases()
+    return load_suite(suite)
+
+
 def select(cases: Iterable[Case], pattern: str | None) -> list[Case]:
     """The cases whose id or label contains every word of `pattern`."""
     words = (pattern or "").split()

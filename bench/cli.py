@@ -6,12 +6,13 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .cases import SUITES, Case, load_suite, select
+from .cases import SUITES, Case, cases_of, select
 from .timing import Effort
 
 
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _cases(suites: Sequence[str], pattern: str | None) -> list[Case]:
     chosen = list(suites) or [s for s in SUITES if s not in ("ops", "e2e")]
-    cases = select([case for suite in chosen for case in load_suite(suite)], pattern)
+    cases = select([case for suite in chosen for case in cases_of(suite)], pattern)
     if not cases:
         raise ValueError(f"no case of {', '.join(chosen)} contains {pattern!r}")
     return cases
@@ -84,6 +85,8 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         return 0
     from . import peers
     from .run import Options, run
+
+    warnings.simplefilter("ignore")  # a peer's advice is not about the measurement
 
     if arguments.target == ["avx2"] and arguments.against:
         _again_with(peers.AVX2_ONLY, argv)

@@ -30,14 +30,17 @@ Maker = Callable[[], Contender | Callable[[], Any] | None]
 
 @dataclass
 class Problem:
-    """``makers``: contender -> maker, called when the contender takes part."""
+    """``makers``: contender -> maker, called when the contender takes part.
+
+    ``flops`` and ``bytes`` are what the arithmetic needs at least; None: as the ops count, 0: not
+    worth a rate.
+    """
 
     makers: dict[str, Maker]
     reference: Callable[[], Sequence[Array]] | None = None
-    flops: float = 0.0
-    bytes: float = 0.0
+    flops: float | None = None
+    bytes: float | None = None
     tolerance: float = 1e-4
-    unit: str = "ns"
 
 
 @dataclass

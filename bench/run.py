@@ -16,6 +16,7 @@ from .stats import geometric_mean, quantile
 from .timing import Effort, time_contenders
 
 SCHEMA = 1
+NAME_WIDTH = 48
 # Before a turn on several threads: OpenMP's idle threads spin for milliseconds before they sleep.
 SETTLE_SECONDS = 0.01
 Say = Callable[[str], None]
@@ -139,6 +140,8 @@ def run_case(
     import annx
 
     problem = build(case)
+    with on_target(targets[0]):
+        count_work(problem)
     expected = problem.reference() if problem.reference else None
     ready: dict[str, Contender] = {}
     about: dict[str, dict[str, Any]] = {}
@@ -194,6 +197,18 @@ def run_case(
     return rows
 
 
+def count_work(problem: Problem) -> None:
+    """Fills in flops and bytes by the ops' own counts where the problem states none."""
+    import annx
+
+    count = getattr(annx._core, "count_cost", None)
+    if problem.flops is not None or count is None or "annx" not in problem.makers:
+        return
+    made = problem.makers["annx"]()
+    if made is not None:
+        problem.flops, problem.bytes = count(made.call if isinstance(made, Contender) else made)
+
+
 def _fill(
     row: dict[str, Any], samples: list[float], problem: Problem, peaks: machine.Peaks
 ) -> None:
@@ -236,7 +251,7 @@ def _peaks_line(peaks: machine.Peaks) -> str:
 def _header(against: Sequence[str], targets: Sequence[str]) -> str:
     cells = ["annx".rjust(10), "GF/s".rjust(7), "GB/s".rjust(7), "of roof".rjust(8)]
     cells += [f"vs {name}".rjust(max(9, len(name) + 3)) for name in against]
-    return f"{'case':<44} " + " ".join(cells)
+    return f"{'case':<{NAME_WIDTH}} " + " ".join(cells)
 
 
 def _line(
@@ -245,9 +260,11 @@ def _line(
     against: Sequence[str],
     targets: Sequence[str],
 ) -> str:
-    name = row["case"] + (f" @{row['target']}" if len(targets) > 1 else "")
+    at = f" @{row['target']}" if len(targets) > 1 else ""
+    room = NAME_WIDTH - len(at)
+    name = (row["case"] if len(row["case"]) <= room else row["case"][: room - 1] + "…") + at
     if "median_ns" not in row:
-        return f"{name:<44} not timed"
+        return f"{name:<{NAME_WIDTH}} not timed"
     roof = row.get("percent_of_peak" if row.get("bound") == "compute" else "percent_of_stream")
     cells = [
         duration(row["median_ns"]).rjust(10),
@@ -258,7 +275,7 @@ def _line(
     for other in against:
         ratio = row["ratio"].get(other)
         cells.append((f"{ratio:.2f}x" if ratio else "-").rjust(max(9, len(other) + 3)))
-    return f"{name:<44} " + " ".join(cells)
+    return f"{name:<{NAME_WIDTH}} " + " ".join(cells)
 
 
 def summary(document: dict[str, Any]) -> list[str]:

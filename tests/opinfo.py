@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from annx.bench.cases import Case
+from annx.bench.suites import ops
 
 Sample = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -24,6 +26,11 @@ class OpInfo:
     grad: bool = True
     float32: bool = True  # samples are also run in float32, within eps-scaled bounds
     scale: float = 16.0  # allowed error in eps of the result's norm
+
+    @property
+    def bench(self) -> Case | None:
+        """What `annx bench run ops` times: a line of bench/shapes/ops.txt, or a default."""
+        return ops.case_of(self.name)
 
 
 class Fixed(np.ndarray[Any, Any]):

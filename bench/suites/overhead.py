@@ -28,6 +28,7 @@ def add(case: Case) -> Problem:
     return Problem(
         makers={name: partial(make, name) for name in ("annx", "torch", "numpy")},
         reference=lambda: [a.astype(np.float64) + b],
+        flops=0,
     )
 
 
@@ -46,7 +47,9 @@ def method(case: Case) -> Problem:
         return getattr(t[0] if case.kind == "item" else t, case.kind)
 
     return Problem(
-        makers={"annx": lambda: make("annx"), "torch": lambda: make("torch")}, reference=answer
+        makers={"annx": lambda: make("annx"), "torch": lambda: make("torch")},
+        reference=answer,
+        flops=0,
     )
 
 
@@ -66,6 +69,7 @@ def matmul(case: Case) -> Problem:
     return Problem(
         makers={name: partial(make, name) for name in ("annx", "torch", "numpy")},
         reference=lambda: [a.astype(np.float64) @ b],
+        flops=0,
     )
 
 
@@ -94,7 +98,9 @@ def linear_relu(case: Case) -> Problem:
         return [on.T @ x.astype(np.float64)]
 
     return Problem(
-        makers={"annx": lambda: make("annx"), "torch": lambda: make("torch")}, reference=reference
+        makers={"annx": lambda: make("annx"), "torch": lambda: make("torch")},
+        reference=reference,
+        flops=0,
     )
 
 
@@ -116,4 +122,4 @@ def import_time(case: Case) -> Problem:
 
         return Contender(lambda: None, measure=measure)
 
-    return Problem(makers={"annx": lambda: make("annx"), "torch": lambda: make("torch")})
+    return Problem(makers={"annx": lambda: make("annx"), "torch": lambda: make("torch")}, flops=0)
