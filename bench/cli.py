@@ -47,7 +47,72 @@ def _parser() -> argparse.ArgumentParser:
                      help=f"of samples a contender (default {Effort.seconds})")  # fmt: skip
     run.add_argument("--seed", type=int, default=0, help="of the order of contenders")
     run.add_argument("--list", action="store_true", help="print the cases and stop")
+
+    compare = commands.add_parser(
+        "compare",
+        help="two builds against one another",
+        description="BASE and HEAD are each: installed, a JSON of `run`, a wheel, a folder with "
+        "annx in it, or a git revision, which is built. Exit code 1: something is slower.",
+    )
+    compare.add_argument("builds", nargs="*", metavar="BASE HEAD")
+    compare.add_argument("--suites", type=_names, default=list(_COMPARED), metavar="SUITE,…",
+                         help=f"default {','.join(_COMPARED)}")  # fmt: skip
+    compare.add_argument("-k", dest="pattern", metavar="WORDS", help="only cases with these")
+    compare.add_argument("--threads", type=int, default=1, metavar="N", help="default 1")
+    compare.add_argument("--target", default="", metavar="NAME", help="SIMD target")
+    compare.add_argument("--json", metavar="FILE", help="keep the verdicts")
+    compare.add_argument("--seed", type=int, default=0, help="of the order of turns")
+    compare.add_argument("--self-check", action="store_true",
+                         help="the installed build against itself; 5 %% injected")  # fmt: skip
+    compare.add_argument("--trials", type=int, default=200, metavar="N",
+                         help="of --self-check (default 200)")  # fmt: skip
     return parser
+
+
+_COMPARED = ("gemm", "elementwise", "reduce", "norm", "softmax_xent", "optim")
+# What --self-check compares: short calls of two kinds, in registers and through L2.
+_CHECKED = (("gemm", "mnist_mlp"), ("elementwise", "L2"))
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from . import compare
+    from .builds import resolve
+
+    plan = compare.Plan(threads=arguments.threads, target=arguments.target, seed=arguments.seed)
+    if arguments.self_check:
+        if arguments.builds:
+            raise ValueError("expected no BASE and HEAD beside --self-check")
+        cases = [c for suite, words in _CHECKED for c in select(cases_of(suite), words)]
+        return compare.self_check(cases, arguments.trials, plan, _say)
+    if len(arguments.builds) != 2:
+        raise ValueError(f"expected BASE and HEAD but got {len(arguments.builds)} names")
+    base, head = arguments.builds
+    if base.endswith(".json") or head.endswith(".json"):
+        if not (base.endswith(".json") and head.endswith(".json")):
+            raise ValueError("expected two JSON files or none: a file holds times, not a build")
+        documents = [read_document(path) for path in (base, head)]
+        return compare.compare_documents(documents[0], documents[1], _say)
+    cases = _cases(arguments.suites, arguments.pattern)
+    builds = [resolve(name, _say) for name in (base, head)]
+    code, document = compare.compare(cases, builds[0], builds[1], plan, _say)
+    if arguments.json:
+        _write(arguments.json, document)
+    return code
+
+
+def read_document(path: str) -> dict[str, Any]:
+    """What `run --json` wrote.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected JSON of annx bench run but got {error}") from None
+    if not isinstance(document, dict) or document.get("schema") != 1 or "rows" not in document:
+        raise ValueError(f"{path}: expected JSON of annx bench run, schema 1")
+    return document
 
 
 def _cases(suites: Sequence[str], pattern: str | None) -> list[Case]:
@@ -107,7 +172,10 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 def main(argv: Sequence[str]) -> int:
     """Runs `annx bench` on `argv` and returns the exit code.
 
-    0: done. 1: a result of annx is wrong, or an error that is printed. 2: wrong arguments.
+    0: done. 1: a result of annx is wrong, something is slower, or an error that is printed.
+    2: wrong arguments.
     """
     arguments = _parser().parse_args(argv)
+    if arguments.command == "compare":
+        return _compare(arguments)
     return _run(arguments, argv)
