@@ -66,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
                          help="the installed build against itself; 5 %% injected")  # fmt: skip
     compare.add_argument("--trials", type=int, default=200, metavar="N",
                          help="of --self-check (default 200)")  # fmt: skip
+
+    report = commands.add_parser("report", help="draw stored runs as a page and a picture")
+    report.add_argument("files", nargs="+", metavar="JSON", help="what `run --json` wrote")
+    report.add_argument("-o", dest="out", default="annx-bench.html", metavar="FILE")
+    report.add_argument("--png", metavar="FILE", help="also a picture; needs matplotlib")
     return parser
 
 
@@ -176,6 +181,13 @@ def main(argv: Sequence[str]) -> int:
     2: wrong arguments.
     """
     arguments = _parser().parse_args(argv)
+    if arguments.command == "report":
+        from .report import report
+
+        documents = [read_document(path) for path in arguments.files]
+        report(documents, Path(arguments.out), Path(arguments.png) if arguments.png else None)
+        _say(f"written to {arguments.out}{f' and {arguments.png}' if arguments.png else ''}")
+        return 0
     if arguments.command == "compare":
         return _compare(arguments)
     return _run(arguments, argv)

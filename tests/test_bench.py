@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -493,6 +494,62 @@ def test_builds_are_found(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
         builds.resolve("nosuch.whl", print)
     with pytest.raises(ValueError, match=r"expected installed, a JSON file.* but got 'nosuch'"):
         builds.resolve("nosuch", print, ROOT)
+
+
+# --- report
+
+
+def stored(commit: str, date: str, slower: float = 1.0) -> dict[str, Any]:
+    def row(who: str, nanoseconds: float, case: str = "gemm/nn m=8") -> dict[str, Any]:
+        return {
+            "case": case, "suite": "gemm", "label": "net <fc1>", "contender": who, "threads": 1,
+            "target": "avx2" if who == "annx" else "", "error": 1e-7, "wrong": "", "control": 1.2,
+            "median_ns": nanoseconds, "min_ns": nanoseconds, "q1_ns": nanoseconds,
+            "q3_ns": nanoseconds, "samples": [nanoseconds], "flops": 1e6, "bytes": 1e4,
+            "gflops": 1e6 / nanoseconds, "gbps": 1e4 / nanoseconds, "percent_of_peak": 50.0,
+            "percent_of_stream": 5.0, "bound": "compute",
+            "ratio": {"torch": 2.0} if who == "annx" else {},
+        }  # fmt: skip
+
+    bad = {**row("annx", 1.0, "gemm/nt m=9"), "wrong": "error inf", "ratio": {}}
+    del bad["median_ns"]
+    return {
+        "schema": 1,
+        "machine": {"date": date, "cpu": "A <CPU>", "cores": 2, "commit": commit},
+        "peers": {"torch": "2"},
+        "peers_capped": True,
+        "notes": ["jax takes no part"],
+        "peaks": [
+            {"target": "avx2", "threads": 1, "gflops": 100.0, "bandwidth": [[1000, 50.0]]},
+        ],
+        "rows": [row("annx", 2e4 * slower), row("torch", 4e4), bad],
+    }
+
+
+def test_page_needs_nothing_else(tmp_path: pathlib.Path) -> None:
+    paths = []
+    for i, (commit, slower) in enumerate((("aaa", 1.0), ("bbb", 0.8))):
+        path = tmp_path / f"{commit}.json"
+        path.write_text(json.dumps(stored(commit, f"2026-01-0{i + 1}T00:00:00", slower)))
+        paths.append(str(path))
+    out = tmp_path / "page.html"
+    # The newest run is drawn, whatever the order of the files.
+    assert cli.main(["bench", "report", *reversed(paths), "-o", str(out)]) == 0
+    text = out.read_text()
+    assert not re.search(r"(src|href)=|url\(|@import", text)
+    assert text.count("<svg") == 2, "a roofline and a history"
+    assert "2.00×" in text
+    assert "commit bbb" in text
+    assert "aaa → bbb" in text
+    assert "-20.0% time" in text
+    assert "A &lt;CPU&gt;" in text
+    assert "net &lt;fc1&gt;" in text
+    assert "<CPU>" not in text
+    assert "error inf" in text
+    assert "jax takes no part" in text
+    tags = re.findall(r"<(/?)(table|svg|div|tr|td|main|span)\b", text)
+    for name in ("table", "svg", "div", "tr", "td", "main", "span"):
+        assert tags.count(("", name)) == tags.count(("/", name)), name
 
 
 # --- the command line
