@@ -226,7 +226,9 @@ def _fill(
         row["bytes"] = problem.bytes
         row["gbps"] = problem.bytes / middle
         row["percent_of_stream"] = 100 * row["gbps"] / peaks.gbps(problem.bytes)
-    if problem.flops and problem.bytes:
+    if problem.flops and not problem.bytes:
+        row["bound"] = "compute"
+    elif problem.flops and problem.bytes:
         compute = problem.flops / peaks.gflops
         memory = problem.bytes / peaks.gbps(problem.bytes)
         row["bound"] = "compute" if compute >= memory else "memory"

@@ -98,7 +98,7 @@ def test_gemm_has_the_shapes_of_training() -> None:
     assert {case.name for case in select(cases, "mnist_mlp forward")} >= {"nt m=128 n=128 k=784"}
 
 
-@pytest.mark.parametrize("suite", [s for s in HAVE if s not in ("e2e", "ops")])
+@pytest.mark.parametrize("suite", [s for s in HAVE if s != "ops"])
 def test_problems_are_right(suite: str) -> None:
     """annx and NumPy on every case that is not large, against float64."""
     for case in load_suite(suite):
