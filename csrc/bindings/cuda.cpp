@@ -36,7 +36,13 @@ py::dict cuda_info() {
 py::object to_device(py::handle tensor, const std::string& device) {
   ANNX_CHECK(is_tensor(tensor.ptr()), type, "to", "expected a Tensor");
   const Device target = parse_device(device.c_str(), "to");
-  return py::reinterpret_steal<py::object>(wrap(ops::to_device(tensor_of(tensor.ptr()), target)));
+  const Tensor source = tensor_of(tensor.ptr());
+  Tensor moved;
+  {
+    py::gil_scoped_release release;
+    moved = ops::to_device(source, target);
+  }
+  return py::reinterpret_steal<py::object>(wrap(moved));
 }
 
 Device cuda_device(int index, const char* op) {

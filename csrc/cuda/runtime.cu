@@ -40,7 +40,7 @@ int report(cudaError_t error, const char* what) {
       return report_text(ANNX_CUDA_FAILED, "this machine has no CUDA device (cudaErrorNoDevice)");
     case cudaErrorNoKernelImageForDevice:
       return report_text(ANNX_CUDA_FAILED,
-                         "this device is older than compute capability 8.0 "
+                         "this build has no code for the compute capability of this device "
                          "(cudaErrorNoKernelImageForDevice)");
     default:
       break;
