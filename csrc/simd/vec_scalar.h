@@ -275,10 +275,36 @@ ANNX_INLINE F64 copysign(F64 a, F64 sign) {
   const I64 bit = I64::splat(INT64_MIN);
   return as_float(as_int(abs(a)) | (as_int(sign) & bit));
 }
+#if defined(__FMA__) || defined(__aarch64__)
 ANNX_INLINE F32 fma(F32 a, F32 b, F32 c) {
   for (int i = 0; i < 16; ++i) a.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
   return a;
 }
+#else
+// Where there is no instruction, a library call per lane would cost more than all else. The product
+// is exact in double; the sum is rounded to odd there, which leaves the rounding to float right. Out
+// of line: inlined by GCC 12 at -O3 it gave other bits than by itself.
+typedef double FmaPair __attribute__((vector_size(16)));
+typedef int64_t FmaBits __attribute__((vector_size(16)));
+ANNX_NOINLINE F32 fma(const F32& a, const F32& b, const F32& c) {
+  F32 r;
+  for (int i = 0; i < 16; i += 2) {
+    const FmaPair p = FmaPair{a.v[i], a.v[i + 1]} * FmaPair{b.v[i], b.v[i + 1]};
+    const FmaPair z = {c.v[i], c.v[i + 1]};
+    const FmaPair s = p + z, t = s - p;
+    const FmaPair lost = (p - (s - t)) + (z - t);
+    const FmaBits bits = (FmaBits)s;
+    // One step towards what was lost where the last bit is even: 1, 0 or -1 (NaN: 0), in size.
+    const FmaBits step = (FmaBits)(lost < 0.0) - (FmaBits)(lost > 0.0);
+    const FmaBits negative = 0 - (FmaBits)((FmaBits)(s < 0.0) & 1);
+    const FmaBits even = (bits & 1) - 1;
+    const FmaPair odd = (FmaPair)(bits + (((step ^ negative) - negative) & even));
+    r.v[i] = static_cast<float>(odd[0]);
+    r.v[i + 1] = static_cast<float>(odd[1]);
+  }
+  return r;
+}
+#endif
 ANNX_INLINE F64 fma(F64 a, F64 b, F64 c) {
   for (int i = 0; i < 8; ++i) a.v[i] = __builtin_fma(a.v[i], b.v[i], c.v[i]);
   return a;
