@@ -8,6 +8,7 @@
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -79,6 +80,25 @@ struct Central {
   pthread_key_t key{};
 };
 
+#ifdef ANNX_RED_ZONES
+constexpr size_t kGuard = kAllocatorAlignment;
+constexpr unsigned char kGuardByte = 0xa5;
+
+struct Guards {
+  std::mutex mutex;
+  std::unordered_map<char*, size_t> live;
+  std::string damage;
+};
+Guards& guards() {
+  static auto* g = new Guards;
+  return *g;
+}
+#endif
+
+// A fork while another thread holds a lock must not leave it locked in the child.
+void lock_for_fork();
+void unlock_after_fork();
+
 // Never destroyed: blocks are freed until the very end of the process.
 Central& central() {
   static Central* c = [] {
@@ -95,12 +115,24 @@ Central& central() {
       std::erase(all.threads, cache);
       delete cache;
     });
-    // A fork while another thread holds the lock must not leave it locked in the child.
-    pthread_atfork([] { central().mutex.lock(); }, [] { central().mutex.unlock(); },
-                   [] { central().mutex.unlock(); });
+    pthread_atfork(lock_for_fork, unlock_after_fork, unlock_after_fork);
     return made;
   }();
   return *c;
+}
+
+void lock_for_fork() {
+#ifdef ANNX_RED_ZONES
+  guards().mutex.lock();
+#endif
+  central().mutex.lock();
+}
+
+void unlock_after_fork() {
+  central().mutex.unlock();
+#ifdef ANNX_RED_ZONES
+  guards().mutex.unlock();
+#endif
 }
 
 __attribute__((tls_model("initial-exec"))) thread_local ThreadCache* t_cache = nullptr;
@@ -260,19 +292,6 @@ void deallocate_plain(void* block, size_t bytes) {
 }
 
 #ifdef ANNX_RED_ZONES
-constexpr size_t kGuard = kAllocatorAlignment;
-constexpr unsigned char kGuardByte = 0xa5;
-
-struct Guards {
-  std::mutex mutex;
-  std::unordered_map<char*, size_t> live;
-  std::string damage;
-};
-Guards& guards() {
-  static auto* g = new Guards;
-  return *g;
-}
-
 size_t guarded_size(size_t bytes) { return bytes + 2 * kGuard; }
 
 bool intact(const char* p, size_t bytes) {

@@ -1,6 +1,6 @@
 // A test harness in one header: TEST(name) { CHECK(...); } and ANNX_TEST_MAIN() at the end of a
 // file. Each test file is a program; its arguments, if any, select the tests whose name contains
-// one.
+// one, and "-part" leaves those out whose name contains part.
 #pragma once
 
 #include <cstdint>
@@ -58,9 +58,16 @@ inline int run(int argc, char** argv) {
   int selected = 0;
   int failed = 0;
   for (const Test& test : tests()) {
-    bool wanted = argc < 2;
-    for (int i = 1; i < argc; ++i) wanted = wanted || std::strstr(test.name, argv[i]) != nullptr;
-    if (!wanted) continue;
+    bool any = true, wanted = false, left_out = false;
+    for (int i = 1; i < argc; ++i) {
+      if (argv[i][0] == '-') {
+        left_out = left_out || std::strstr(test.name, argv[i] + 1) != nullptr;
+      } else {
+        any = false;
+        wanted = wanted || std::strstr(test.name, argv[i]) != nullptr;
+      }
+    }
+    if (left_out || !(any || wanted)) continue;
     ++selected;
     const int before = failures();
     try {
