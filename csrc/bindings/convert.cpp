@@ -79,8 +79,11 @@ Tensor number_tensor(PyObject* o) {
   } else {
     PyObject* index = PyNumber_Index(o);
     if (!index) throw py::error_already_set();
-    const int64_t v = PyLong_AsLongLong(index);
-    Py_DECREF(index);
+    const py::object holder = py::reinterpret_steal<py::object>(index);
+    int overflow = 0;
+    const int64_t v = PyLong_AsLongLongAndOverflow(index, &overflow);
+    ANNX_CHECK(overflow == 0, value, "tensor", "expected a number that int64 holds but got ",
+               py::str(holder).cast<std::string>());
     if (v == -1 && PyErr_Occurred()) throw py::error_already_set();
     t = Tensor::scalar(v, DType::i64);
   }

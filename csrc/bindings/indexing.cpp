@@ -23,7 +23,10 @@ bool is_int_key(PyObject* o) {
 int64_t int_key(PyObject* o) {
   py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(o));
   if (!index) throw py::error_already_set();
-  const int64_t v = PyLong_AsLongLong(index.ptr());
+  int overflow = 0;
+  const int64_t v = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+  ANNX_CHECK(overflow == 0, index, "index", "expected an index of 64 bits but got ",
+             py::str(index).cast<std::string>());
   if (v == -1 && PyErr_Occurred()) throw py::error_already_set();
   return v;
 }

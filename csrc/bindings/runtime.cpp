@@ -106,6 +106,17 @@ void init_runtime(py::module_& m) {
       "set_rng_state",
       [](std::pair<uint64_t, uint64_t> s) { set_random_state({s.first, s.second}); },
       "Restores what get_rng_state gave.");
+  m.def(
+      "push_random_stream",
+      [](std::pair<uint64_t, uint64_t> s) { push_random_stream({s.first, s.second}); },
+      "Lets this thread's random ops draw from (seed, counter) until pop_random_stream.");
+  m.def(
+      "pop_random_stream",
+      [] {
+        const RandomState s = pop_random_stream();
+        return py::make_tuple(s.seed, s.counter);
+      },
+      "Ends push_random_stream; returns (seed, counter) as far as it was read.");
 }
 
 }  // namespace annx::python

@@ -498,6 +498,10 @@ void init_tensor_type(py::module_& m) {
              return named_device((type + ":" + std::to_string(index)).c_str(), "device");
            }),
            py::arg("type"), py::arg("index"))
+      .def("__reduce__",
+           [](const py::object& self) {
+             return py::make_tuple(py::type::of(self), py::make_tuple(py::str(self)));
+           })
       .def_property_readonly("type", [](Device d) { return d.is_cpu() ? "cpu" : "cuda"; })
       .def_property_readonly("index", [](Device d) { return int{d.index}; })
       .def("__str__",

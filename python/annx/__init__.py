@@ -26,6 +26,18 @@ from annx import autograd as autograd  # noqa: E402
 from annx import cuda as cuda  # noqa: E402
 from annx import nn as nn  # noqa: E402
 from annx import optim as optim  # noqa: E402
+from annx._compare import allclose as allclose  # noqa: E402
+from annx._compare import broadcast_shapes as broadcast_shapes  # noqa: E402
+from annx._compare import broadcast_tensors as broadcast_tensors  # noqa: E402
+from annx._compare import broadcast_to as broadcast_to  # noqa: E402
+from annx._compare import einsum as einsum  # noqa: E402
+from annx._compare import equal as equal  # noqa: E402
+from annx._compare import hstack as hstack  # noqa: E402
+from annx._compare import is_floating_point as is_floating_point  # noqa: E402
+from annx._compare import is_tensor as is_tensor  # noqa: E402
+from annx._compare import meshgrid as meshgrid  # noqa: E402
+from annx._compare import numel as numel  # noqa: E402
+from annx._compare import vstack as vstack  # noqa: E402
 from annx._creation import arange as arange  # noqa: E402
 from annx._creation import as_tensor as as_tensor  # noqa: E402
 from annx._creation import bernoulli as bernoulli  # noqa: E402
@@ -49,6 +61,8 @@ from annx._creation import tensor as tensor  # noqa: E402
 from annx._creation import zeros as zeros  # noqa: E402
 from annx._creation import zeros_like as zeros_like  # noqa: E402
 from annx._functions import *  # noqa: E402, F403
+from annx._generator import Generator as Generator  # noqa: E402
+from annx._generator import manual_seed as manual_seed  # noqa: E402
 from annx._jit import jit as jit  # noqa: E402
 from annx._layout import channels_last as channels_last  # noqa: E402
 from annx._layout import channels_last_3d as channels_last_3d  # noqa: E402
@@ -69,7 +83,6 @@ from annx.io import save as save  # noqa: E402
 __version__: str = _core.build_info()["version"]
 
 
-manual_seed = _core.manual_seed
 get_rng_state = _core.get_rng_state
 set_rng_state = _core.set_rng_state
 num_threads = _core.num_threads

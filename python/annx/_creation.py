@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from annx import _core
 from annx._core import Tensor
+from annx._generator import Generator, drawing_from
 
 _ops = _core.ops
 DTypeLike = Any  # an annx dtype, its name, a NumPy dtype or float, int, bool
@@ -39,6 +42,8 @@ def _from_array(array: np.ndarray[Any, Any], copy: bool) -> Tensor:
     kind = array.dtype
     if not kind.isnative:
         array = array.astype(kind.newbyteorder("="))
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"[tensor] expected integers that int64 holds but got {array.max()}")
     if array.dtype.kind in "iu" and array.dtype not in (np.int64, np.int32, np.uint8):
         array = array.astype(np.int64)
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
@@ -47,8 +52,9 @@ def _from_array(array: np.ndarray[Any, Any], copy: bool) -> Tensor:
 
 
 def _is_plain(data: Any) -> bool:
-    """Lists and Python numbers: their floats become the default float32."""
-    return isinstance(data, (list, tuple, int, float, range))
+    """Lists and Python numbers: their floats become the default float32. NumPy's keep their type,
+    even float64, which is a float to Python."""
+    return isinstance(data, (list, tuple, int, float, range)) and not isinstance(data, np.generic)
 
 
 def tensor(
@@ -108,10 +114,24 @@ def from_dlpack(source: Any) -> Tensor:
     return _core.from_dlpack_capsule(capsule)
 
 
-def _size(size: tuple[Any, ...]) -> tuple[int, ...]:
+def _size(size: tuple[Any, ...], op: str) -> tuple[int, ...]:
+    """The sizes of zeros(2, 3) or zeros((2, 3)), checked."""
+    given: Any = size
     if len(size) == 1 and not isinstance(size[0], int):
-        return tuple(int(s) for s in size[0])
-    return tuple(size)
+        given = size[0]
+    try:
+        sizes = tuple(index(s) for s in given)
+    except TypeError:
+        # A tensor of one element or an integer of NumPy is one size.
+        try:
+            sizes = (index(given),)
+        except TypeError:
+            raise TypeError(f"[{op}] expected sizes as ints but got {given!r}") from None
+    if any(s < 0 for s in sizes):
+        raise ValueError(f"[{op}] expected non-negative sizes but got shape {sizes}")
+    if prod(sizes) >= 2**59:
+        raise ValueError(f"[{op}] expected fewer than 2**59 elements but got shape {sizes}")
+    return sizes
 
 
 def full(
@@ -132,7 +152,11 @@ def full(
             if isinstance(fill_value, int)
             else _core.float32
         )
-    return _finish(_ops.full(size, fill_value, dtype=dtype, device=place), None, requires_grad)
+    return _finish(
+        _ops.full(_size((size,), "full"), fill_value, dtype=dtype, device=place),
+        None,
+        requires_grad,
+    )
 
 
 def zeros(
@@ -140,7 +164,9 @@ def zeros(
 ) -> Tensor:
     """Zeros of shape size (float32 by default)."""
     place = str(check_device(device, "zeros"))
-    return _finish(_ops.full(_size(size), 0.0, dtype=dtype, device=place), None, requires_grad)
+    return _finish(
+        _ops.full(_size(size, "zeros"), 0.0, dtype=dtype, device=place), None, requires_grad
+    )
 
 
 def ones(
@@ -148,42 +174,79 @@ def ones(
 ) -> Tensor:
     """Ones of shape size (float32 by default)."""
     place = str(check_device(device, "ones"))
-    return _finish(_ops.full(_size(size), 1.0, dtype=dtype, device=place), None, requires_grad)
+    return _finish(
+        _ops.full(_size(size, "ones"), 1.0, dtype=dtype, device=place), None, requires_grad
+    )
 
 
 def empty(
     *size: Any, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of shape size to be written to; zero-filled, so no run depends on old memory."""
-    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
+    return zeros(_size(size, "empty"), dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def _like(input: Tensor, value: float, dtype: DTypeLike, device: DeviceLike, op: str) -> Tensor:
-    place = input.device if device is None else check_device(device, op)
-    dtype = input.dtype if dtype is None else dtype
-    return _ops.full(input.shape, value, dtype=dtype, device=str(place))
-
-
-def zeros_like(input: Tensor, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+def zeros_like(
+    input: Tensor,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Zeros of input's shape, dtype and device."""
-    return _like(input, 0.0, dtype, device, "zeros_like")
+    return _like("zeros_like", input, 0.0, dtype, device, requires_grad)
 
 
-def ones_like(input: Tensor, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+def ones_like(
+    input: Tensor,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Ones of input's shape, dtype and device."""
-    return _like(input, 1.0, dtype, device, "ones_like")
+    return _like("ones_like", input, 1.0, dtype, device, requires_grad)
 
 
 def full_like(
-    input: Tensor, fill_value: float, dtype: DTypeLike = None, device: DeviceLike = None
+    input: Tensor,
+    fill_value: float,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """fill_value in input's shape, dtype and device."""
-    return _like(input, fill_value, dtype, device, "full_like")
+    """fill_value in input's shape and dtype."""
+    return _like("full_like", input, fill_value, dtype, device, requires_grad)
 
 
-def empty_like(input: Tensor, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
-    """A tensor of input's shape, dtype and device to be written to (zero-filled)."""
-    return _like(input, 0.0, dtype, device, "empty_like")
+def empty_like(
+    input: Tensor,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of input's shape and dtype to be written to (zero-filled)."""
+    return _like("empty_like", input, 0.0, dtype, device, requires_grad)
+
+
+def _expect_tensor(input: Any, op: str) -> None:
+    if not isinstance(input, Tensor):
+        raise TypeError(
+            f"[{op}] argument 'input': expected a Tensor but got {type(input).__name__}"
+        )
+
+
+def _like(
+    op: str,
+    input: Tensor,
+    value: float,
+    dtype: DTypeLike,
+    device: DeviceLike,
+    requires_grad: bool,
+) -> Tensor:
+    _expect_tensor(input, op)
+    place = input.device if device is None else check_device(device, op)
+    dtype = input.dtype if dtype is None else dtype
+    made = _ops.full(input.shape, value, dtype=dtype, device=str(place))
+    return _finish(made, None, requires_grad)
 
 
 def arange(
@@ -193,60 +256,90 @@ def arange(
     *,
     dtype: DTypeLike = None,
     device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, … below end; with one argument from 0. Integers give int64."""
     place = check_device(device, "arange")
     if end is None:
         start, end = 0, start
     if dtype is None:
-        whole = all(isinstance(v, int) for v in (start, end, step))
+        whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
         dtype = _core.int64 if whole else _core.float32
-    return _place(_ops.arange(start, end, step, dtype=dtype), place)
+    return _finish(_ops.arange(start, end, step, dtype=dtype), None, requires_grad, place)
 
 
 def linspace(
-    start: float, end: float, steps: int, *, dtype: DTypeLike = None, device: DeviceLike = None
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """steps numbers from start to end, both included, equally spaced."""
     place = check_device(device, "linspace")
+    if not isinstance(steps, (int, np.integer)):
+        raise TypeError(f"[linspace] expected steps as an int but got {steps!r}")
     if steps < 0:
         raise ValueError(f"[linspace] expected steps >= 0 but got {steps}")
-    values = np.linspace(start, end, steps)
-    return _place(_ops.cast(_core.from_buffer(values, copy=True), dtype or _core.float32), place)
+    values = _core.from_buffer(np.linspace(start, end, steps), copy=True)
+    return _finish(values, _core.float32 if dtype is None else dtype, requires_grad, place)
 
 
 def eye(
-    n: int, m: int | None = None, *, dtype: DTypeLike = None, device: DeviceLike = None
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """An (n, m) matrix with ones on the diagonal; m defaults to n."""
     place = check_device(device, "eye")
-    return _place(_ops.eye(n, m, dtype=dtype), place)
+    return _finish(_ops.eye(n, m, dtype=dtype), None, requires_grad, place)
 
 
 def rand(
-    *size: Any, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: bool = False
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1) of shape size; drawn on the CPU, the same on every device."""
     place = check_device(device, "rand")
-    return _finish(_ops.rand(_size(size), dtype=dtype), None, requires_grad, place)
+    with drawing_from(generator, "rand"):
+        drawn = _ops.rand(_size(size, "rand"), dtype=dtype)
+    return _finish(drawn, None, requires_grad, place)
 
 
 def randn(
-    *size: Any, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: bool = False
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Standard normal numbers of shape size; drawn on the CPU, the same on every device."""
     place = check_device(device, "randn")
-    return _finish(_ops.randn(_size(size), dtype=dtype), None, requires_grad, place)
+    with drawing_from(generator, "randn"):
+        drawn = _ops.randn(_size(size, "randn"), dtype=dtype)
+    return _finish(drawn, None, requires_grad, place)
 
 
-def rand_like(input: Tensor) -> Tensor:
-    """Uniform numbers in [0, 1) in input's shape, dtype and device."""
-    return _place(_ops.rand(input.shape, dtype=input.dtype), input.device)
+def rand_like(input: Tensor, dtype: DTypeLike = None) -> Tensor:
+    """Uniform numbers in [0, 1) in input's shape and dtype."""
+    _expect_tensor(input, "rand_like")
+    drawn = _ops.rand(input.shape, dtype=input.dtype if dtype is None else dtype)
+    return _place(drawn, input.device)
 
 
-def randn_like(input: Tensor) -> Tensor:
-    """Standard normal numbers in input's shape, dtype and device."""
-    return _place(_ops.randn(input.shape, dtype=input.dtype), input.device)
+def randn_like(input: Tensor, dtype: DTypeLike = None) -> Tensor:
+    """Standard normal numbers in input's shape and dtype."""
+    _expect_tensor(input, "randn_like")
+    drawn = _ops.randn(input.shape, dtype=input.dtype if dtype is None else dtype)
+    return _place(drawn, input.device)
 
 
 def randint(
@@ -254,6 +347,7 @@ def randint(
     high: Any = None,
     size: Any = None,
     *,
+    generator: Generator | None = None,
     dtype: DTypeLike = None,
     device: DeviceLike = None,
 ) -> Tensor:
@@ -261,15 +355,25 @@ def randint(
     place = check_device(device, "randint")
     if size is None:
         low, high, size = 0, low, high
-    return _place(_ops.randint(low, high, size, dtype=dtype), place)
+    with drawing_from(generator, "randint"):
+        drawn = _ops.randint(low, high, _size((size,), "randint"), dtype=dtype)
+    return _place(drawn, place)
 
 
-def randperm(n: int, *, device: DeviceLike = None) -> Tensor:
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike = None,
+    device: DeviceLike = None,
+) -> Tensor:
     """The integers 0 … n - 1 in random order (int64)."""
     place = check_device(device, "randperm")
-    return _place(_ops.randperm(n), place)
+    with drawing_from(generator, "randperm"):
+        return _finish(_ops.randperm(n), dtype, False, place)
 
 
-def bernoulli(input: Tensor) -> Tensor:
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with probability input, else 0, element by element."""
-    return _ops.bernoulli(input)
+    with drawing_from(generator, "bernoulli"):
+        return _ops.bernoulli(input)

@@ -19,6 +19,13 @@ ALIASES = {
     "absolute": "abs",
     "clip": "clamp",
     "swapaxes": "transpose",
+    "moveaxis": "movedim",
+    "ger": "outer",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "less": "lt",
+    "less_equal": "le",
+    "not_equal": "ne",
 }
 
 # Layer-level ops live in annx.nn.functional, optimizer steps in annx.optim.
@@ -56,6 +63,10 @@ _ELSEWHERE = {
     "randperm",
     "bernoulli",
     "slice",
+    "einsum",
+    "meshgrid",
+    "hardshrink",
+    "softshrink",
 }
 
 

@@ -195,11 +195,28 @@ def expand_as(self: Tensor, other: Tensor) -> Tensor:
     return _ops.expand(self, other.shape)
 
 
+def broadcast_to(self: Tensor, size: Any) -> Tensor:
+    """A view of self, broadcast to size."""
+    return _ops.expand(self, size)
+
+
+def allclose(
+    self: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether |self - other| <= atol + rtol * |other| everywhere."""
+    return bool(_ops.all(_ops.isclose(self, other, rtol, atol, equal_nan)))
+
+
+def equal(self: Tensor, other: Tensor) -> bool:
+    """Whether both have one shape and the same elements."""
+    return self.shape == other.shape and bool(_ops.all(_ops.eq(self, other)))
+
+
 def t(self: Tensor) -> Tensor:
     """The transpose of a matrix."""
-    if self.ndim != 2:
+    if self.ndim > 2:
         raise ValueError(f"[t] expected a matrix but got shape {self.shape}")
-    return self.T
+    return self.T if self.ndim == 2 else self
 
 
 def __iter__(self: Tensor) -> Iterator[Tensor]:
@@ -293,6 +310,9 @@ METHODS: dict[str, Any] = {
         fill_,
         reshape_as,
         expand_as,
+        broadcast_to,
+        allclose,
+        equal,
         t,
         __iter__,
         __contains__,

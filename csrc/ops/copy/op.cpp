@@ -44,6 +44,9 @@ namespace ops {
 
 void copy_into(const Tensor& destination, const Tensor& source) {
   GradModeGuard no_grad(false);
+  const Dims shape = broadcast_shapes(source.shape(), destination.shape(), "copy_");
+  ANNX_CHECK(shape == destination.shape(), value, "copy_", "expected a source that broadcasts to ",
+             destination.shape(), " but got shape ", source.shape());
   const Tensor s = to_device(expand(cast(source, destination.dtype()), destination.shape()),
                              destination.device());
   if (!destination.device().is_cpu()) {

@@ -3,124 +3,30 @@
 #include <cstring>
 
 #include "core/thread_pool.h"
-#include "ops/indexing/positions.h"
+#include "ops/indexing/walk.h"
 
 namespace annx {
 namespace {
 
-// A sum into each position named: what is added is read once, its target read and written.
-Cost scatter_cost(const OpCall& c) {
-  const Tensor& added = c.has(2) && !is_integral(c.in(2).dtype()) ? c.in(2) : c.in(0);
-  const double size = static_cast<double>(added.nbytes());
-  double bytes = static_cast<double>(c.out().nbytes()) + 3 * size;
-  for (const Tensor& t : c.inputs)
-    if (is_integral(t.dtype())) bytes += static_cast<double>(t.nbytes());
-  return {static_cast<double>(added.numel()), bytes};
-}
-
-void zero(const Tensor& t) { std::memset(t.raw(), 0, t.nbytes()); }
-
 // index: x[:, i, :, j] with integer arrays ------------------------------------------------------
-
-// Where the broadcast of the index arrays goes and what is left over.
-struct IndexPlan {
-  Dims array_shape;  // broadcast shape of the arrays
-  Dims dims;         // indexed dimensions of input
-  Dims rest;         // the others
-  int position = 0;  // where array_shape stands in the result
-  Dims shape;        // of the result
-};
-
-IndexPlan plan_index(const Dims& input, const TensorList& inputs, int first, const Ints& dims) {
-  IndexPlan p;
-  ANNX_CHECK(inputs.size() - first == dims.size() && dims.size() > 0, value, "index",
-             "expected one array per indexed dimension but got ", inputs.size() - first,
-             " arrays and dims ", dims);
-  for (int64_t d : dims) p.dims.push_back(normalize_dim(d, input.size(), "index"));
-  for (int i = first; i < inputs.size(); ++i)
-    p.array_shape = broadcast_shapes(p.array_shape, inputs[i].shape(), "index");
-  bool adjacent = true;
-  for (int i = 1; i < p.dims.size(); ++i) adjacent = adjacent && p.dims[i] == p.dims[i - 1] + 1;
-  // Arrays in neighbouring dimensions stay in place, others move to the front (NumPy's rule).
-  p.position = adjacent ? static_cast<int>(p.dims[0]) : 0;
-  for (int i = 0; i < input.size(); ++i)
-    if (!p.dims.contains(i)) p.rest.push_back(i);
-  for (int i = 0; i < p.rest.size(); ++i) {
-    if (i == p.position)
-      for (int64_t s : p.array_shape) p.shape.push_back(s);
-    p.shape.push_back(input[static_cast<int>(p.rest[i])]);
-  }
-  if (p.position >= p.rest.size())
-    for (int64_t s : p.array_shape) p.shape.push_back(s);
-  return p;
-}
 
 void index_infer(const OpCall& c, OutputSpecs& specs) {
   for (int i = 1; i < c.inputs.size(); ++i)
     ANNX_CHECK(is_integral(c.in(i).dtype()) && c.in(i).dtype() != DType::b8, type, "index",
                "expected integer arrays as indices but got dtype ", c.in(i).dtype());
-  const IndexPlan p = plan_index(c.in(0).shape(), c.inputs, 1, c.attr(0).ints());
+  const IndexPlan p = plan_index(c.in(0).shape(), c.inputs, 1, c.attr(0).ints(), "index");
   numel_of(p.shape, "index");
   specs.push_back({p.shape, c.in(0).dtype()});
-}
-
-// Calls fn(offset in input, offset in result, run) for every run of the trailing dimensions that
-// both walk contiguously; input has row-major strides.
-template <class F>
-void walk_index(const IndexPlan& p, const Dims& input, const TensorList& inputs, int first, F fn) {
-  const Dims strides = contiguous_strides(input);
-  const int count = p.dims.size();
-  int64_t points = 1;
-  for (int64_t s : p.array_shape) points *= s;
-  // Input offset of every point, with all indices checked before anything is written.
-  const Tensor offsets = Tensor::empty({points}, DType::i64);
-  int64_t* at = offsets.data<int64_t>();
-  std::fill_n(at, points, int64_t{0});
-  GradModeGuard no_grad(false);
-  for (int k = 0; k < count; ++k) {
-    const Tensor array =
-        ops::contiguous(ops::expand(as_positions(inputs[first + k], "index"), p.array_shape));
-    const int64_t* v = array.data<int64_t>();
-    const int d = static_cast<int>(p.dims[k]);
-    for (int64_t i = 0; i < points; ++i)
-      at[i] += checked_position(v[i], input[d], "index") * strides[d];
-  }
-  // Result = [rest before position][points][rest after]; the innermost rest is copied whole.
-  int64_t before = 1, after = 1;
-  for (int i = 0; i < p.rest.size(); ++i)
-    (i < p.position ? before : after) *= input[static_cast<int>(p.rest[i])];
-  auto rest_offset = [&](int64_t i, int from, int to) {
-    int64_t offset = 0;
-    for (int r = to - 1; r >= from; --r) {
-      const int d = static_cast<int>(p.rest[r]);
-      offset += (i % input[d]) * strides[d];
-      i /= input[d];
-    }
-    return offset;
-  };
-  // Trailing unindexed dimensions are one contiguous run.
-  int64_t run = 1;
-  int tail = p.rest.size();
-  for (int d = input.size() - 1; d >= 0 && tail > p.position && p.rest[tail - 1] == d; --d, --tail)
-    run *= input[d];
-  const int64_t middle = run ? after / run : 0;
-  int64_t out = 0;
-  for (int64_t b = 0; b < before; ++b) {
-    const int64_t base = rest_offset(b, 0, p.position);
-    for (int64_t i = 0; i < points; ++i)
-      for (int64_t m = 0; m < middle; ++m, out += run)
-        fn(base + at[i] + rest_offset(m, p.position, tail), out, run);
-  }
 }
 
 void index_kernel(const OpCall& c) {
   GradModeGuard no_grad(false);
   const Tensor x = ops::contiguous(c.in(0));
   const size_t size = itemsize(x.dtype());
-  const IndexPlan p = plan_index(x.shape(), c.inputs, 1, c.attr(0).ints());
+  const IndexPlan p = plan_index(x.shape(), c.inputs, 1, c.attr(0).ints(), "index");
   const char* src = static_cast<const char*>(x.raw());
   char* dst = static_cast<char*>(c.out().raw());
-  walk_index(p, x.shape(), c.inputs, 1, [&](int64_t from, int64_t to, int64_t run) {
+  walk_index(p, x.shape(), c.inputs, 1, "index", [&](int64_t from, int64_t to, int64_t run) {
     std::memcpy(dst + static_cast<size_t>(to) * size, src + static_cast<size_t>(from) * size,
                 static_cast<size_t>(run) * size);
   });
@@ -143,10 +49,10 @@ void index_add_kernel(const OpCall& c) {
   const Tensor g = ops::contiguous(c.in(0));
   const size_t size = itemsize(g.dtype());
   const Dims shape = c.attr(1).dims();
-  const IndexPlan p = plan_index(shape, c.inputs, 1, c.attr(0).ints());
+  const IndexPlan p = plan_index(shape, c.inputs, 1, c.attr(0).ints(), "index");
   const char* src = static_cast<const char*>(g.raw());
   char* dst = static_cast<char*>(c.out().raw());
-  walk_index(p, shape, c.inputs, 1, [&](int64_t to, int64_t from, int64_t run) {
+  walk_index(p, shape, c.inputs, 1, "index", [&](int64_t to, int64_t from, int64_t run) {
     add_row(dst + static_cast<size_t>(to) * size, src + static_cast<size_t>(from) * size, run,
             g.dtype());
   });
@@ -243,35 +149,9 @@ void embedding_backward_rule(BackwardCall& b) {
 
 // gather and scatter_add --------------------------------------------------------------------------
 
-void check_gather(const Tensor& x, const Dims& input, const Tensor& index, int d, const char* op) {
-  ANNX_CHECK(is_integral(index.dtype()) && index.dtype() != DType::b8, type, op,
-             "expected integer indices but got dtype ", index.dtype());
-  ANNX_CHECK(index.dim() == input.size(), value, op, "expected an index of ", input.size(),
-             " dimensions but got shape ", index.shape());
-  for (int i = 0; i < input.size(); ++i)
-    ANNX_CHECK(i == d || index.size(i) <= input[i], value, op, "expected an index no larger than ",
-               input, " outside dim ", d, " but got shape ", index.shape());
-  (void)x;
-}
-
-// Calls fn(offset in the full tensor, element number of index) for every element of index.
-template <class F>
-void walk_gather(const Dims& full, const Tensor& index, int d, const char* op, F fn) {
-  const Dims strides = contiguous_strides(full);
-  const int64_t* v = index.data<int64_t>();
-  Dims at(index.dim(), 0);
-  for (int64_t i = 0; i < index.numel(); ++i) {
-    int64_t offset = 0;
-    for (int k = 0; k < at.size(); ++k)
-      offset += (k == d ? checked_position(v[i], full[d], op) : at[k]) * strides[k];
-    fn(offset, i);
-    for (int k = at.size() - 1; k >= 0 && ++at[k] == index.size(k); --k) at[k] = 0;
-  }
-}
-
 void gather_infer(const OpCall& c, OutputSpecs& specs) {
   const int d = normalize_dim(c.attr(0).i(), c.in(0).dim(), "gather");
-  check_gather(c.in(0), c.in(0).shape(), c.in(1), d, "gather");
+  check_gather(c.in(0).shape(), c.in(1), d, "gather");
   specs.push_back({c.in(1).shape(), c.in(0).dtype()});
 }
 
@@ -294,7 +174,7 @@ void gather_rule(BackwardCall& b) {
 
 void scatter_add_infer(const OpCall& c, OutputSpecs& specs) {
   const int d = normalize_dim(c.attr(0).i(), c.in(0).dim(), "scatter_add");
-  check_gather(c.in(0), c.in(0).shape(), c.in(1), d, "scatter_add");
+  check_gather(c.in(0).shape(), c.in(1), d, "scatter_add");
   ANNX_CHECK(c.in(2).dtype() == c.in(0).dtype(), type, "scatter_add", "expected src of dtype ",
              c.in(0).dtype(), " but got ", c.in(2).dtype());
   bool fits = c.in(2).dim() == c.in(1).dim();
@@ -376,6 +256,9 @@ TensorList one_hot(const OpCall& c) {
              classes);
   ANNX_CHECK(largest < classes, index, "one_hot", "expected classes below ", classes, " but got ",
              largest);
+  Dims shape = i.shape();
+  shape.push_back(classes);
+  numel_of(shape, "one_hot");
   return {call(one_hot_def, {i}, {Attr(classes)})};
 }
 
@@ -418,9 +301,8 @@ TensorList masked_fill(const OpCall& c) {
 
 // tril, triu ----------------------------------------------------------------------------------------
 
-Tensor triangle_mask(const Tensor& x, int64_t diagonal) {
-  ANNX_CHECK(x.dim() >= 2, value, "tril", "expected at least two dimensions but got shape ",
-             x.shape());
+Tensor triangle_mask(const Tensor& x, int64_t diagonal, const char* op) {
+  ANNX_CHECK(x.dim() >= 2, value, op, "expected at least two dimensions but got shape ", x.shape());
   const int64_t rows = x.size(-2), columns = x.size(-1);
   Tensor mask = Tensor::empty({rows, columns}, DType::b8);
   for (int64_t i = 0; i < rows; ++i)
@@ -429,10 +311,10 @@ Tensor triangle_mask(const Tensor& x, int64_t diagonal) {
 }
 
 TensorList tril(const OpCall& c) {
-  return {ops::where(triangle_mask(c.in(0), c.attr(0).i()), c.in(0), ops::number(0))};
+  return {ops::where(triangle_mask(c.in(0), c.attr(0).i(), "tril"), c.in(0), ops::number(0))};
 }
 TensorList triu(const OpCall& c) {
-  return {ops::where(triangle_mask(c.in(0), c.attr(0).i() - 1), ops::number(0), c.in(0))};
+  return {ops::where(triangle_mask(c.in(0), c.attr(0).i() - 1, "triu"), ops::number(0), c.in(0))};
 }
 
 }  // namespace

@@ -2,12 +2,16 @@
 
 #include <mutex>
 #include <random>
+#include <vector>
 
 #include "ops/call.h"
 
 namespace annx {
 
 namespace {
+
+// Streams that Python generators have put before the default one, in this thread.
+thread_local std::vector<RandomState> t_streams;
 
 std::mutex g_mutex;
 
@@ -29,7 +33,22 @@ void set_random_state(RandomState s) {
   state() = s;
 }
 
+void push_random_stream(RandomState s) { t_streams.push_back(s); }
+
+RandomState pop_random_stream() {
+  ANNX_CHECK(!t_streams.empty(), runtime, "random", "expected a stream to end but got none");
+  const RandomState s = t_streams.back();
+  t_streams.pop_back();
+  return s;
+}
+
 RandomState next_random_state() {
+  if (!t_streams.empty()) {
+    const RandomState s = t_streams.back();
+    ++t_streams.back().counter;
+    if (CallObserver* observer = call_observer()) observer->depends_on_values("Generator");
+    return s;
+  }
   const RandomState s = take_random_states(1);
   if (CallObserver* observer = call_observer()) observer->drew(s.seed, s.counter);
   return s;

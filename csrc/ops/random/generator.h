@@ -18,6 +18,9 @@ void set_random_state(RandomState state);
 RandomState next_random_state();
 // The states of count random ops in a row: the first one's.
 RandomState take_random_states(uint64_t count);
+// Between the two, random ops of this thread draw from the stream s; pop says how far it was read.
+void push_random_stream(RandomState s);
+RandomState pop_random_stream();
 
 // A state as attributes of an op: its result is a function of these and the element's position.
 inline Attr random_key(RandomState s) {

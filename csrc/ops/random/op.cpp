@@ -63,6 +63,7 @@ const OpDef normal_def = {.name = "random_normal",
 Tensor draw(const OpDef& op, const Attr& size, const Attr& dtype_attr, const char* name) {
   const DType dtype = dtype_attr.is_none() ? DType::f32 : dtype_attr.dtype();
   ANNX_CHECK(is_floating(dtype), type, name, "expected a floating dtype but got ", dtype);
+  numel_of(Dims(size.ints()), name);
   const DType drawn = dtype == DType::f64 ? DType::f64 : DType::f32;
   return ops::cast(call(op, {}, {random_key(next_random_state()), size, Attr(drawn)}), dtype);
 }
@@ -74,6 +75,7 @@ TensorList randn(const OpCall& c) { return {draw(normal_def, c.attr(0), c.attr(1
 
 TensorList randint(const OpCall& c) {
   const int64_t low = c.attr(0).i(), high = c.attr(1).i();
+  numel_of(Dims(c.attr(2).ints()), "randint");
   ANNX_CHECK(low < high, value, "randint", "expected low < high but got ", low, " and ", high);
   const DType dtype = c.attr(3).is_none() ? DType::i64 : c.attr(3).dtype();
   const Tensor u =
@@ -82,13 +84,16 @@ TensorList randint(const OpCall& c) {
   const double range = static_cast<double>(high) - static_cast<double>(low);
   for (int64_t i = 0; i < u.numel(); ++i)
     out.data<int64_t>()[i] =
-        std::min(low + static_cast<int64_t>(u.data<double>()[i] * range), high - 1);
+        std::min(static_cast<int64_t>(static_cast<uint64_t>(low) +
+                                      static_cast<uint64_t>(u.data<double>()[i] * range)),
+                 high - 1);
   return {ops::cast(out, dtype)};
 }
 
 TensorList randperm(const OpCall& c) {
   const int64_t n = c.attr(0).i();
   ANNX_CHECK(n >= 0, value, "randperm", "expected n >= 0 but got ", n);
+  numel_of(Dims{n}, "randperm");
   const Tensor u =
       call(uniform_def, {}, {random_key(next_random_state()), Attr(Ints{n}), Attr(DType::f64)});
   Tensor out = Tensor::empty({n}, DType::i64);

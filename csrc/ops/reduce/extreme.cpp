@@ -155,7 +155,10 @@ void position_kernel(const OpCall& c) {
 // max and min: one tensor without dim, a pair with it.
 TensorList extreme_or_pair(const OpCall& c, const OpDef& all, const OpDef& pair) {
   const Tensor& x = c.in(0);
-  if (!c.attr(0).is_none()) return call_all(pair, {x}, {c.attr(0), c.attr(1)});
+  if (!c.attr(0).is_none()) {
+    axes_of(c.attr(0), x.dim(), c.name());  // here the op is called max, not max_dim
+    return call_all(pair, {x}, {c.attr(0), c.attr(1)});
+  }
   ANNX_CHECK(x.numel() > 0, value, c.name(),
              "expected at least one element to reduce but got shape ", x.shape());
   return call_all(all, {x}, {Attr(), c.attr(1)});

@@ -1,4 +1,4 @@
-// Products and running sums: prod, cumsum.
+// Products and running sums: prod, cumsum. Running products: cumprod.cpp.
 #include <algorithm>
 
 #include "ops/reduce/plain.h"

@@ -148,6 +148,9 @@ void pad_infer(const OpCall& c, OutputSpecs& specs) {
   Dims shape = x.shape();
   for (int i = 0; i < pads.size() / 2; ++i) {
     int64_t& s = shape[x.dim() - 1 - i];
+    for (int k = 2 * i; k < 2 * i + 2; ++k)
+      ANNX_CHECK(pads[k] > -(int64_t{1} << 59) && pads[k] < int64_t{1} << 59, value, "pad",
+                 "expected padding of fewer than 2**59 elements but got ", pads);
     s += pads[2 * i] + pads[2 * i + 1];
     ANNX_CHECK(s >= 0 && pads[2 * i] + x.size(x.dim() - 1 - i) >= 0, value, "pad",
                "expected padding that leaves non-negative sizes but got ", pads, " for shape ",

@@ -108,6 +108,9 @@ TensorList unflatten(const OpCall& c) {
   Ints sizes = c.attr(1).ints();
   int64_t known = 1;
   int unknown = -1;
+  for (int64_t s : sizes)  // none is larger than what they make up, so products stay small
+    ANNX_CHECK(s >= -1 && s <= std::max<int64_t>(x.size(dim), 1), value, "unflatten",
+               "expected sizes that multiply to ", x.size(dim), " but got ", sizes);
   for (int i = 0; i < sizes.size(); ++i) {
     if (sizes[i] == -1) {
       ANNX_CHECK(unknown < 0, value, "unflatten", "expected at most one -1 but got sizes ", sizes);
@@ -174,13 +177,26 @@ TensorList transpose(const OpCall& c) {
 
 TensorList movedim(const OpCall& c) {
   const Tensor& x = c.in(0);
-  const int from = normalize_dim(c.attr(0).i(), x.dim(), "movedim");
-  const int to = normalize_dim(c.attr(1).i(), x.dim(), "movedim");
-  Dims dims;
-  for (int i = 0; i < x.dim(); ++i)
-    if (i != from) dims.push_back(i);
-  dims.insert(to, from);
-  return {ops::permute(x, dims)};
+  const Ints &source = c.attr(0).ints(), &destination = c.attr(1).ints();
+  ANNX_CHECK(source.size() == destination.size(), value, "movedim",
+             "expected as many destinations as sources but got ", source, " and ", destination);
+  Dims order(x.dim(), -1), moved;
+  for (int i = 0; i < source.size(); ++i) {
+    const int from = normalize_dim(source[i], x.dim(), "movedim");
+    const int to = normalize_dim(destination[i], x.dim(), "movedim");
+    if (x.dim() == 0) return {x};
+    ANNX_CHECK(!moved.contains(from) && order[to] == -1, value, "movedim",
+               "expected each dim once but got ", source, " and ", destination);
+    moved.push_back(from);
+    order[to] = from;
+  }
+  int next = 0;
+  for (int64_t& d : order) {
+    if (d >= 0) continue;
+    while (moved.contains(next)) ++next;
+    d = next++;
+  }
+  return {ops::permute(x, order)};
 }
 
 // expand --------------------------------------------------------------------------------------
@@ -349,11 +365,12 @@ const OpDef transpose = {.name = "transpose",
                          .doc = "Swaps two dimensions. A view.",
                          .composite = annx::transpose,
                          .flags = kView | kHalfNative};
-const OpDef movedim = {.name = "movedim",
-                       .signature = "movedim(Tensor input, int source, int destination) -> Tensor",
-                       .doc = "Moves dimension source to position destination. A view.",
-                       .composite = annx::movedim,
-                       .flags = kView | kHalfNative};
+const OpDef movedim = {
+    .name = "movedim",
+    .signature = "movedim(Tensor input, int[] source, int[] destination) -> Tensor",
+    .doc = "Moves dimensions source to positions destination; the others keep their order. A view.",
+    .composite = annx::movedim,
+    .flags = kView | kHalfNative};
 const OpDef expand = {.name = "expand",
                       .signature = "expand(Tensor input, int... size) -> Tensor",
                       .doc = "Broadcasts dimensions of size 1 to size (-1 keeps one). A view.",

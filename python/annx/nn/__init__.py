@@ -10,6 +10,7 @@ from annx.nn._activation import ELU as ELU
 from annx.nn._activation import GELU as GELU
 from annx.nn._activation import GLU as GLU
 from annx.nn._activation import SELU as SELU
+from annx.nn._activation import Hardshrink as Hardshrink
 from annx.nn._activation import Hardsigmoid as Hardsigmoid
 from annx.nn._activation import Hardswish as Hardswish
 from annx.nn._activation import Hardtanh as Hardtanh
@@ -20,11 +21,13 @@ from annx.nn._activation import Mish as Mish
 from annx.nn._activation import PReLU as PReLU
 from annx.nn._activation import ReLU as ReLU
 from annx.nn._activation import ReLU6 as ReLU6
+from annx.nn._activation import RReLU as RReLU
 from annx.nn._activation import Sigmoid as Sigmoid
 from annx.nn._activation import SiLU as SiLU
 from annx.nn._activation import Softmax as Softmax
 from annx.nn._activation import Softmin as Softmin
 from annx.nn._activation import Softplus as Softplus
+from annx.nn._activation import Softshrink as Softshrink
 from annx.nn._activation import Softsign as Softsign
 from annx.nn._activation import Swish as Swish
 from annx.nn._activation import Tanh as Tanh
@@ -43,6 +46,8 @@ from annx.nn._conv import Conv3d as Conv3d
 from annx.nn._conv import ConvTranspose1d as ConvTranspose1d
 from annx.nn._conv import ConvTranspose2d as ConvTranspose2d
 from annx.nn._conv import ConvTranspose3d as ConvTranspose3d
+from annx.nn._distance import CosineSimilarity as CosineSimilarity
+from annx.nn._distance import PairwiseDistance as PairwiseDistance
 from annx.nn._dropout import AlphaDropout as AlphaDropout
 from annx.nn._dropout import Dropout as Dropout
 from annx.nn._dropout import Dropout1d as Dropout1d

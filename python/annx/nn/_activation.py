@@ -282,6 +282,53 @@ class Tanhshrink(Module):
         return F.tanhshrink(input)
 
 
+class _Shrink(Module):
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def extra_repr(self) -> str:
+        return str(self.lambd)
+
+
+class Hardshrink(_Shrink):
+    """``x`` where ``|x| > lambd``, else 0."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.hardshrink(input, self.lambd)
+
+
+class Softshrink(_Shrink):
+    """``x`` moved towards 0 by ``lambd``, and 0 where ``|x| <= lambd``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softshrink(input, self.lambd)
+
+
+class RReLU(_InPlace):
+    """``x`` where ``x >= 0``, else ``a * x``: a drawn from ``[lower, upper]`` for each element in
+    training, their mean otherwise. Source: Xu et al., 2015.
+
+    Raises:
+        ValueError: ``lower > upper``.
+    """
+
+    def __init__(
+        self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False
+    ) -> None:
+        super().__init__(inplace)
+        if lower > upper:
+            raise ValueError(f"[RReLU] expected lower <= upper but got {lower} > {upper}")
+        self.lower = lower
+        self.upper = upper
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rrelu(input, self.lower, self.upper, self.training)
+
+    def _settings(self) -> str:
+        return f"lower={self.lower}, upper={self.upper}"
+
+
 class Threshold(_InPlace):
     """``x`` where ``x > threshold``, else ``value``."""
 

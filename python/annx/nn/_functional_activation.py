@@ -133,6 +133,45 @@ def tanhshrink(input: Tensor) -> Tensor:
     return input - _ops.tanh(input)
 
 
+def rrelu(
+    input: Tensor,
+    lower: float = 1.0 / 8,
+    upper: float = 1.0 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """``x`` where ``x >= 0``, else ``a * x``: ``a`` is drawn from ``[lower, upper]`` for each
+    element in training, and their mean otherwise.
+
+    Raises:
+        ValueError: ``lower > upper``.
+
+    Source: Xu et al., 2015.
+    """
+    if lower > upper:
+        raise ValueError(f"[rrelu] expected lower <= upper but got {lower} > {upper}")
+    if not training:
+        return _ops.leaky_relu(input, (lower + upper) / 2)
+    slope = _ops.rand(input.shape, dtype=input.dtype) * (upper - lower) + lower
+    return _ops.where(input >= 0, input, input * slope)
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """``x`` where ``|x| > lambd``, else 0."""
+    return _ops.hardshrink(input, lambd)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """``x`` moved towards 0 by ``lambd``, and 0 where ``|x| <= lambd``.
+
+    Raises:
+        ValueError: ``lambd`` is negative.
+    """
+    if not lambd >= 0.0:
+        raise ValueError(f"[softshrink] expected lambd >= 0 but got {lambd}")
+    return _ops.softshrink(input, lambd)
+
+
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """``x`` where ``x > threshold``, else ``value``."""
     return _ops.where(input > threshold, input, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from annx import _core, _creation
+from annx import _compare, _core, _creation
 from annx._core import Tensor
 
 if TYPE_CHECKING:
@@ -257,6 +257,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """``x1 . x2 / (max(||x1||, eps) max(||x2||, eps))`` along ``dim``, which goes away."""
+    x1, x2 = _compare.broadcast_tensors(x1, x2)
     n1 = _ops.norm(x1, 2.0, dim, True).clamp(min=eps)
     n2 = _ops.norm(x2, 2.0, dim, True).clamp(min=eps)
     return ((x1 / n1) * (x2 / n2)).sum(dim)

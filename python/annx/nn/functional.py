@@ -7,6 +7,7 @@ from annx.nn._functional_activation import celu as celu
 from annx.nn._functional_activation import elu as elu
 from annx.nn._functional_activation import gelu as gelu
 from annx.nn._functional_activation import glu as glu
+from annx.nn._functional_activation import hardshrink as hardshrink
 from annx.nn._functional_activation import hardsigmoid as hardsigmoid
 from annx.nn._functional_activation import hardswish as hardswish
 from annx.nn._functional_activation import hardtanh as hardtanh
@@ -17,12 +18,14 @@ from annx.nn._functional_activation import mish as mish
 from annx.nn._functional_activation import prelu as prelu
 from annx.nn._functional_activation import relu as relu
 from annx.nn._functional_activation import relu6 as relu6
+from annx.nn._functional_activation import rrelu as rrelu
 from annx.nn._functional_activation import selu as selu
 from annx.nn._functional_activation import sigmoid as sigmoid
 from annx.nn._functional_activation import silu as silu
 from annx.nn._functional_activation import softmax as softmax
 from annx.nn._functional_activation import softmin as softmin
 from annx.nn._functional_activation import softplus as softplus
+from annx.nn._functional_activation import softshrink as softshrink
 from annx.nn._functional_activation import softsign as softsign
 from annx.nn._functional_activation import tanh as tanh
 from annx.nn._functional_activation import tanhshrink as tanhshrink

@@ -244,6 +244,24 @@ def losses():
     each("TripletMarginLoss", triple, {"swap": True, "margin": 2.0}, "-swap")
 
 
+def more_activations():
+    x = np.array([[-3.0, -1.0, -0.75, -0.5, -0.1], [0.0, 0.1, 0.5, 0.75, 2.0]])
+    for module in ("Hardshrink", "Softshrink"):
+        add(module, module, [x])
+        add(f"{module}-0.7", module, [x], {"lambd": 0.7})
+    add("RReLU-eval", "RReLU", [x], evaluate=True)
+    add("RReLU-eval-limits", "RReLU", [x], {"lower": 0.25, "upper": 0.5}, evaluate=True)
+
+
+def distances():
+    for module in ("CosineSimilarity", "PairwiseDistance"):
+        add(module, module, [normal(4, 3), normal(4, 3)])
+        add(f"{module}-broadcast", module, [normal(2, 4, 3), normal(4, 3)])
+    add("CosineSimilarity-0", "CosineSimilarity", [normal(4, 3), normal(4, 3)], {"dim": 0})
+    keep = {"p": 1.0, "eps": 1e-3, "keepdim": True}
+    add("PairwiseDistance-1", "PairwiseDistance", [normal(4, 3), normal(4, 3)], keep)
+
+
 def trees():
     """How nested models print and what their state_dict holds."""
     deep = nn.Sequential(
@@ -280,6 +298,8 @@ if __name__ == "__main__":
     layers()
     batch_norms()
     losses()
+    more_activations()
+    distances()
     lines = ",\n  ".join(json.dumps(entry) for entry in cases)
     rest = json.dumps({"trees": trees(), "gains": gains()})
     (HERE / "cases.json").write_text(f'{{"cases": [\n  {lines}\n ],\n {rest[1:]}\n')
