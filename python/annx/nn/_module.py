@@ -55,10 +55,10 @@ class Module(Hookable, Trainable):
         if _capture.active:
             recording = _capture.current()
             if recording is not None:
-                return recording.call(self, self._run, args, kwargs)
-        return self._run(*args, **kwargs)
+                return recording.call(self, self.__invoke, args, kwargs)
+        return self.__invoke(*args, **kwargs)
 
-    def _run(self, *args: Any, **kwargs: Any) -> Any:
+    def __invoke(self, *args: Any, **kwargs: Any) -> Any:
         try:
             hooks = self._hooks
             if hooks is not None:

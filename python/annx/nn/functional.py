@@ -34,6 +34,7 @@ from annx.nn._functional_attention import rotary_embedding as rotary_embedding
 from annx.nn._functional_attention import (
     scaled_dot_product_attention as scaled_dot_product_attention,
 )
+from annx.nn._functional_attention import sinusoidal_positions as sinusoidal_positions
 from annx.nn._functional_conv import conv1d as conv1d
 from annx.nn._functional_conv import conv2d as conv2d
 from annx.nn._functional_conv import conv3d as conv3d
@@ -43,7 +44,6 @@ from annx.nn._functional_conv import conv_transpose3d as conv_transpose3d
 from annx.nn._functional_conv import fold as fold
 from annx.nn._functional_conv import pad as pad
 from annx.nn._functional_conv import unfold as unfold
-from annx.nn._functional_attention import sinusoidal_positions as sinusoidal_positions
 from annx.nn._functional_layer import alpha_dropout as alpha_dropout
 from annx.nn._functional_layer import batch_norm as batch_norm
 from annx.nn._functional_layer import bilinear as bilinear
