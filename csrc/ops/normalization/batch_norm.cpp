@@ -1,7 +1,5 @@
 // Batch normalisation (Ioffe and Szegedy, 2015).
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include "ops/normalization/support.h"
 
@@ -12,18 +10,15 @@ using namespace normalization;
 using reduce::kGrain;
 using reduce::SumOp;
 
-const Dims kBatchAxes{0, 2};
-
-// Input of shape (N, C, ...) as (N, C, L).
-struct Layout {
-  int64_t batch, channels, length = 1;
-  explicit Layout(const Dims& shape) : batch(shape[0]), channels(shape[1]) {
-    for (int i = 2; i < shape.size(); ++i) length *= shape[i];
+// Reduces to one value per channel.
+template <class T, class Op>
+void reduce_batch(const T* x, const Layout& s, T* out, const Op& op) {
+  if (s.rows) {
+    reduce::reduce_axes(x, {s.count(), s.channels}, {0}, out, op);
+  } else {
+    reduce::reduce_axes(x, {s.batch, s.channels, s.length}, {0, 2}, out, op);
   }
-  int64_t count() const { return batch * length; }  // values per channel
-  int64_t runs() const { return batch * channels; }
-  Dims shape() const { return {batch, channels, length}; }
-};
+}
 
 // Sum over a channel of (x - mean)**2; rows are runs of one channel, columns are channels.
 template <class T>
@@ -46,56 +41,24 @@ struct ChannelDeviationOp {
   SumOp<T> merge() const { return {divisor}; }
 };
 
-// Sum over a channel of g * (x - mean).
-template <class T>
-struct ChannelDotOp {
-  const T *g, *x, *mean;
-  int64_t channels;
-  void rows(const T* p, int64_t at, int64_t rows, int64_t n, T* out, bool) const {
-    kernels<T>().dot_runs(g + (p - x), p, at, rows, n, channels, mean, 1, out);
-  }
-  void cols(const T* p, int64_t at, int64_t rows, int64_t width, int64_t stride, T* out,
-            bool) const {
-    kernels<T>().dot_columns(g + (p - x), p, rows, width, stride, mean + at, 1, out);
-  }
-  SumOp<T> merge() const { return {1}; }
-};
-
 // Calls columns(first row, rows) or runs(first run, runs) for parts of the input.
 template <class Columns, class Runs>
 void each_part(const Layout& s, Columns columns, Runs runs) {
-  const bool flat = s.length == 1;
-  const int64_t units = flat ? s.batch : s.runs();
-  const int64_t grain = std::max<int64_t>(1, kGrain / 2 / (flat ? s.channels : s.length));
+  const int64_t units = s.rows ? s.count() : s.runs();
+  const int64_t grain = std::max<int64_t>(1, kGrain / 2 / (s.rows ? s.channels : s.length));
   parallel_for(units, grain, [&](int64_t begin, int64_t end) {
-    if (flat)
+    if (s.rows)
       columns(begin, end - begin);
     else
       runs(begin, end - begin);
   });
 }
 
-template <class T>
-T rstd_of(T variance, double eps) {
-  return static_cast<T>(1 / std::sqrt(static_cast<double>(variance) + eps));
-}
-
-// running = (1 - momentum) * running + momentum * fresh
-template <class T>
-void blend(const Tensor& running, const T* fresh, int64_t n, double momentum, double factor) {
-  if (!running.defined()) return;
-  T* r = running.data<T>();
-  for (int64_t i = 0; i < n; ++i)
-    r[i] = static_cast<T>((1 - momentum) * static_cast<double>(r[i]) +
-                          momentum * (static_cast<double>(fresh[i]) * factor));
-  running.storage()->bump_version();
-}
-
 // Inputs: x, running_mean?, running_var?, weight?, bias?. Attributes: training, momentum, eps.
 // Outputs: y, mean and 1 / sqrt(variance + eps) of every channel.
 void forward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(0);
-  specs.push_back({x.shape(), x.dtype()});
+  specs.push_back(spec_like(x));
   specs.push_back({{x.size(1)}, x.dtype()});
   specs.push_back({{x.size(1)}, x.dtype()});
 }
@@ -111,9 +74,8 @@ void statistics(const OpCall& c, const Tensor& x, const Layout& s, T* mean, T* r
   }
   const auto count = static_cast<double>(s.count());
   const T* in = x.data<T>();
-  reduce::reduce_axes(in, s.shape(), kBatchAxes, mean, SumOp<T>{count});
-  reduce::reduce_axes(in, s.shape(), kBatchAxes, rstd,
-                      ChannelDeviationOp<T>{mean, s.channels, count});
+  reduce_batch(in, s, mean, SumOp<T>{count});
+  reduce_batch(in, s, rstd, ChannelDeviationOp<T>{mean, s.channels, count});
   const double momentum = c.attr(1).f();
   blend(c.in(1), mean, s.channels, momentum, 1.0);
   blend(c.in(2), rstd, s.channels, momentum, count / (count - 1));
@@ -122,8 +84,8 @@ void statistics(const OpCall& c, const Tensor& x, const Layout& s, T* mean, T* r
 
 template <class T>
 void forward(const OpCall& c) {
-  const Tensor x = prepared(c, 0), weight = prepared(c, 3), bias = prepared(c, 4);
-  const Layout s(x.shape());
+  const Tensor x = prepared_like(c, 0, c.in(0)), weight = prepared(c, 3), bias = prepared(c, 4);
+  const Layout s(x);
   T *mean = c.out(1).data<T>(), *rstd = c.out(2).data<T>();
   statistics(c, x, s, mean, rstd);
   if (x.numel() == 0) return;
@@ -164,7 +126,7 @@ Cost batch_norm_cost(const OpCall& c) {
 // Inputs: g, x, weight?, mean, rstd. Attribute: training. Outputs: dx, dweight, dbias.
 void backward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(1);
-  specs.push_back({x.shape(), x.dtype()});
+  specs.push_back(spec_like(x));
   specs.push_back({{x.size(1)}, x.dtype()});
   specs.push_back({{x.size(1)}, x.dtype()});
 }
@@ -174,8 +136,9 @@ void backward_infer(const OpCall& c, OutputSpecs& specs) {
 // with running statistics dx = w * rstd * g.
 template <class T>
 void backward(const OpCall& c) {
-  const Tensor g = prepared(c, 0), x = prepared(c, 1), weight = prepared(c, 2);
-  const Layout s(x.shape());
+  const Tensor g = prepared_like(c, 0, c.in(1)), x = prepared_like(c, 1, c.in(1));
+  const Tensor weight = prepared(c, 2);
+  const Layout s(x);
   const T *gp = g.data<T>(), *xp = x.data<T>(), *w = data_or_null<T>(weight);
   const T *mean = c.in(3).data<T>(), *rstd = c.in(4).data<T>();
   T *dx = c.out(0).data<T>(), *dw = c.out(1).data<T>(), *db = c.out(2).data<T>();
@@ -184,8 +147,8 @@ void backward(const OpCall& c) {
     std::fill_n(db, s.channels, T{0});
     return;
   }
-  reduce::reduce_axes(gp, s.shape(), kBatchAxes, db, SumOp<T>{1});
-  reduce::reduce_axes(xp, s.shape(), kBatchAxes, dw, ChannelDotOp<T>{gp, xp, mean, s.channels});
+  reduce_batch(gp, s, db, SumOp<T>{1});
+  reduce_batch(xp, s, dw, ChannelDotOp<T>{gp, xp, mean, s.channels});
   const Tensor buffer = reduce::scratch<T>(3 * s.channels);
   T *scale = buffer.data<T>(), *offset = scale + s.channels, *slope = offset + s.channels;
   const T per_value = c.attr(0).b() ? static_cast<T>(1 / static_cast<double>(s.count())) : T{0};
@@ -274,27 +237,6 @@ const OpDef forward_def = {.name = "batch_norm_forward",
                            .saves = save_input(0) | save_input(3) | save_output(1) | save_output(2),
                            .flags = kInternal | kMutates};
 
-// Tensors in the dtype that is computed in: halves become float32.
-Tensor as_float(const Tensor& t) {
-  return t.defined() && is_half(t.dtype()) ? ops::cast(t, DType::f32) : t;
-}
-
-// Running statistics may have another floating dtype; store_running writes them back.
-Tensor open_running(const Tensor& t, DType dtype, bool training) {
-  if (!t.defined()) return t;
-  ANNX_CHECK(!training || t.is_contiguous(), value, "batch_norm",
-             "expected contiguous running statistics but got strides ", t.strides());
-  GradModeGuard no_grad(false);
-  return is_floating(t.dtype()) ? ops::cast(t, dtype) : t;
-}
-
-void store_running(const Tensor& opened, const Tensor& t) {
-  if (!t.defined() || opened.is_same(t)) return;
-  GradModeGuard no_grad(false);
-  std::memcpy(t.raw(), ops::cast(opened, t.dtype()).raw(), t.nbytes());
-  t.storage()->bump_version();
-}
-
 void check(const OpCall& c, bool training) {
   const Tensor& x = c.in(0);
   check_floating(c, "batch_norm");
@@ -306,7 +248,7 @@ void check(const OpCall& c, bool training) {
   check_parameter(c, 3, "batch_norm", "weight", channels);
   check_parameter(c, 4, "batch_norm", "bias", channels);
   if (training) {
-    ANNX_CHECK(Layout(x.shape()).count() > 1, value, "batch_norm",
+    ANNX_CHECK(Layout(x).count() > 1, value, "batch_norm",
                "expected more than 1 value per channel when training but got input of shape ",
                x.shape());
   } else {
@@ -321,8 +263,9 @@ TensorList batch_norm(const OpCall& c) {
   f.op = &forward_def;
   f.attrs = c.attrs;
   const Tensor x = as_float(c.in(0));
-  f.inputs = {x, open_running(c.in(1), x.dtype(), training),
-              open_running(c.in(2), x.dtype(), training), as_float(c.in(3)), as_float(c.in(4))};
+  f.inputs = {x, open_running(c.in(1), x.dtype(), training, "batch_norm"),
+              open_running(c.in(2), x.dtype(), training, "batch_norm"), as_float(c.in(3)),
+              as_float(c.in(4))};
   check(f, training);
   run(f);
   if (training) {

@@ -1,4 +1,4 @@
-// Layer and batch normalisation of float32 and float64, forward and backward.
+// Layer, root mean square, batch and group normalisation of float32 and float64, forward and backward.
 #include "ops/reduce/sum-inl.h"
 
 #include "ops/normalization/batch-inl.h"
@@ -9,8 +9,8 @@ namespace {
 template <class V>
 struct NormalizationEntries {
   static constexpr NormalizationTable<typename V::Scalar> table = {
-      layer_norm<V>, layer_norm_backward<V>, affine_columns<V>, affine_runs<V>, dot_columns<V>,
-      dot_runs<V>,   gradient_columns<V>,    gradient_runs<V>,
+      layer_norm<V>,  layer_norm_backward<V>, rms_norm<V>, rms_norm_backward<V>, affine_columns<V>,
+      affine_runs<V>, dot_columns<V>,         dot_runs<V>, gradient_columns<V>,  gradient_runs<V>,
   };
 };
 

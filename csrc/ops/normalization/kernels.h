@@ -16,6 +16,10 @@ struct NormalizationTable {
   // dx, and (where not null) the sums over these rows of g * (x - mean) * rstd and of g.
   void (*layer_norm_backward)(const T* g, const T* x, const T* weight, const T* mean, const T* rstd,
                               int64_t rows, int64_t n, T* dx, T* dweight, T* dbias);
+  // The same without mean and bias; rstd is 1 / sqrt(mean of squares + eps).
+  void (*rms_norm)(const T* x, const T* weight, int64_t rows, int64_t n, double eps, T* y, T* rstd);
+  void (*rms_norm_backward)(const T* g, const T* x, const T* weight, const T* rstd, int64_t rows,
+                            int64_t n, T* dx, T* dweight);
   // y = (x - mean) * scale + shift.
   void (*affine_columns)(const T* x, int64_t rows, int64_t width, const T* mean, const T* scale,
                          const T* shift, T* y);

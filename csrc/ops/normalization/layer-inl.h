@@ -34,8 +34,40 @@ void layer_norm(const typename V::Scalar* x, const typename V::Scalar* weight,
   }
 }
 
+template <class V>
+struct SquareOf {
+  ANNX_INLINE_MEMBER V operator()(const typename V::Scalar* p, int64_t, int64_t n) const {
+    const V v = load_part<V>(p, n);
+    return v * v;
+  }
+};
+template <class V>
+struct ScaleRow {
+  V rstd;
+  ANNX_INLINE_MEMBER V operator()(V x) const { return x * rstd; }
+  ANNX_INLINE_MEMBER V operator()(V x, V w) const { return x * rstd * w; }
+};
+
+template <class V>
+void rms_norm(const typename V::Scalar* x, const typename V::Scalar* weight, int64_t rows,
+              int64_t n, double eps, typename V::Scalar* y, typename V::Scalar* rstd) {
+  using T = typename V::Scalar;
+  const auto count = static_cast<double>(n);
+  for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
+    const double square = sum_run<V>(x, n, SquareOf<V>{}) / count;
+    rstd[r] = static_cast<T>(1 / __builtin_sqrt(square + eps));
+    const ScaleRow<V> scale{splat<V>(rstd[r])};
+    if (weight) {
+      map2<V>(x, weight, y, n, scale);
+    } else {
+      map1<V>(x, y, n, scale);
+    }
+  }
+}
+
 // With h = (x - mean) * rstd and gw = g * weight:
 //   dx = rstd * (gw - mean(gw) - h * mean(gw * h)).
+// Without a mean (rms_norm) it is 0 in h, and mean(gw) is left out.
 template <class V>
 struct LayerRow {
   using T = typename V::Scalar;
@@ -86,16 +118,17 @@ ANNX_INLINE LayerSums layer_sums(const LayerRow<V>& row, int64_t n, bool first,
 }
 
 template <class V>
-void layer_norm_backward(const typename V::Scalar* g, const typename V::Scalar* x,
-                         const typename V::Scalar* weight, const typename V::Scalar* mean,
-                         const typename V::Scalar* rstd, int64_t rows, int64_t n,
-                         typename V::Scalar* dx, typename V::Scalar* dweight,
-                         typename V::Scalar* dbias) {
+ANNX_INLINE void normalized_rows_backward(const typename V::Scalar* g, const typename V::Scalar* x,
+                                          const typename V::Scalar* weight,
+                                          const typename V::Scalar* mean,
+                                          const typename V::Scalar* rstd, int64_t rows, int64_t n,
+                                          typename V::Scalar* dx, typename V::Scalar* dweight,
+                                          typename V::Scalar* dbias) {
   using T = typename V::Scalar;
   for (int64_t r = 0; r < rows; ++r, g += n, x += n, dx += n) {
-    const LayerRow<V> row{g, x, weight, splat<V>(mean[r]), splat<V>(rstd[r])};
+    const LayerRow<V> row{g, x, weight, splat<V>(mean ? mean[r] : T{0}), splat<V>(rstd[r])};
     const LayerSums sums = layer_sums(row, n, r == 0, dweight, dbias);
-    const V mean_g = splat<V>(static_cast<T>(sums.g / static_cast<double>(n)));
+    const V mean_g = mean ? splat<V>(static_cast<T>(sums.g / static_cast<double>(n))) : zero<V>();
     const V mean_gh = splat<V>(static_cast<T>(sums.gh / static_cast<double>(n)));
     for (int64_t i = 0; i < n; i += V::lanes) {
       const int64_t count = n - i;
@@ -104,6 +137,23 @@ void layer_norm_backward(const typename V::Scalar* g, const typename V::Scalar* 
       store_part(dx + i, d * row.rstd, count);
     }
   }
+}
+
+template <class V>
+void layer_norm_backward(const typename V::Scalar* g, const typename V::Scalar* x,
+                         const typename V::Scalar* weight, const typename V::Scalar* mean,
+                         const typename V::Scalar* rstd, int64_t rows, int64_t n,
+                         typename V::Scalar* dx, typename V::Scalar* dweight,
+                         typename V::Scalar* dbias) {
+  normalized_rows_backward<V>(g, x, weight, mean, rstd, rows, n, dx, dweight, dbias);
+}
+
+template <class V>
+void rms_norm_backward(const typename V::Scalar* g, const typename V::Scalar* x,
+                       const typename V::Scalar* weight, const typename V::Scalar* rstd,
+                       int64_t rows, int64_t n, typename V::Scalar* dx,
+                       typename V::Scalar* dweight) {
+  normalized_rows_backward<V>(g, x, weight, nullptr, rstd, rows, n, dx, dweight, nullptr);
 }
 
 }  // namespace

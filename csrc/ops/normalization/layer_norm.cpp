@@ -1,6 +1,5 @@
 // Layer normalisation (Ba, Kiros and Hinton, 2016).
 #include <algorithm>
-#include <cmath>
 
 #include "ops/normalization/support.h"
 
@@ -10,12 +9,6 @@ namespace {
 using namespace normalization;
 
 // Attributes of the ops below: eps, and how many trailing dimensions are normalised.
-int64_t row_length(const Dims& shape, const Attr& trailing) {
-  int64_t n = 1;
-  for (int i = shape.size() - static_cast<int>(trailing.i()); i < shape.size(); ++i) n *= shape[i];
-  return n;
-}
-
 // Outputs: y, mean and 1 / sqrt(variance + eps) of every row.
 void forward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(0);
@@ -67,39 +60,12 @@ void backward_infer(const OpCall& c, OutputSpecs& specs) {
   specs.push_back({{c.attr(2).b() ? n : 0}, x.dtype()});
 }
 
-// Parameter gradients are summed over blocks of rows (a function of the shape), then over blocks.
 template <class T>
 void backward(const OpCall& c) {
   const Tensor g = prepared(c, 0), x = prepared(c, 1), weight = prepared(c, 2);
   const Tensor mean = prepared(c, 3), rstd = prepared(c, 4);
-  const int64_t n = row_length(x.shape(), c.attr(0)), rows = mean.numel();
   T *dx = c.out(0).data<T>(), *dw = data_or_null<T>(c.out(1)), *db = data_or_null<T>(c.out(2));
-  if (x.numel() == 0) {
-    std::fill_n(c.out(1).data<T>(), c.out(1).numel(), T{0});
-    std::fill_n(c.out(2).data<T>(), c.out(2).numel(), T{0});
-    return;
-  }
-  const int64_t block = std::clamp<int64_t>(reduce::kPiece / n, 16, 256);
-  const int64_t blocks = (rows + block - 1) / block;
-  const int64_t buffered = blocks > 1 ? blocks * n : 0;
-  const Tensor weights = reduce::scratch<T>(dw ? buffered : 0);
-  const Tensor biases = reduce::scratch<T>(db ? buffered : 0);
-  const T *gp = g.data<T>(), *xp = x.data<T>(), *wp = data_or_null<T>(weight);
-  const T *mp = mean.data<T>(), *rp = rstd.data<T>();
-  const int64_t grain = std::max<int64_t>(1, reduce::kGrain / (block * n));
-  parallel_for(blocks, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t k = begin; k < end; ++k) {
-      const int64_t r = k * block, at = r * n;
-      T* to_weight = !dw ? nullptr : blocks > 1 ? weights.data<T>() + k * n : dw;
-      T* to_bias = !db ? nullptr : blocks > 1 ? biases.data<T>() + k * n : db;
-      kernels<T>().layer_norm_backward(gp + at, xp + at, wp, mp + r, rp + r,
-                                       std::min(block, rows - r), n, dx + at, to_weight, to_bias);
-    }
-  });
-  if (blocks == 1) return;
-  const ReduceTable<T>& k = reduce::kernels<T>();
-  if (dw) k.sum_cols(weights.data<T>(), blocks, n, n, 1, dw);
-  if (db) k.sum_cols(biases.data<T>(), blocks, n, n, 1, db);
+  layer_rows_backward<T>(g, x, weight, mean, rstd, row_length(x.shape(), c.attr(0)), dx, dw, db);
 }
 
 void backward_kernel(const OpCall& c) {
@@ -160,15 +126,7 @@ const OpDef forward_def = {.name = "layer_norm_forward",
 TensorList layer_norm(const OpCall& c) {
   const Tensor& x = c.in(0);
   check_floating(c, "layer_norm");
-  const Ints& wanted = c.attr(0).ints();
-  ANNX_CHECK(!wanted.empty(), value, "layer_norm",
-             "expected at least one dimension in normalized_shape but got ()");
-  const Dims shape(wanted);
-  bool fits = shape.size() <= x.dim();
-  for (int i = 0; i < shape.size() && fits; ++i)
-    fits = shape[i] == x.size(x.dim() - shape.size() + i);
-  ANNX_CHECK(fits, value, "layer_norm", "expected an input whose shape ends in ", shape,
-             " but got ", x.shape());
+  const Dims shape = check_trailing(c, c.attr(0).ints(), "layer_norm");
   check_parameter(c, 1, "layer_norm", "weight", shape);
   check_parameter(c, 2, "layer_norm", "bias", shape);
   return {call(forward_def, {x, c.in(1), c.in(2)}, {c.attr(1), Attr(shape.size())})};

@@ -35,6 +35,12 @@ from annx.nn._activation import Tanhshrink as Tanhshrink
 from annx.nn._activation import Threshold as Threshold
 from annx.nn._attention import MultiheadAttention as MultiheadAttention
 from annx.nn._attention import PositionalEncoding as PositionalEncoding
+from annx.nn._batch_norm import BatchNorm1d as BatchNorm1d
+from annx.nn._batch_norm import BatchNorm2d as BatchNorm2d
+from annx.nn._batch_norm import BatchNorm3d as BatchNorm3d
+from annx.nn._batch_norm import InstanceNorm1d as InstanceNorm1d
+from annx.nn._batch_norm import InstanceNorm2d as InstanceNorm2d
+from annx.nn._batch_norm import InstanceNorm3d as InstanceNorm3d
 from annx.nn._containers import ModuleDict as ModuleDict
 from annx.nn._containers import ModuleList as ModuleList
 from annx.nn._containers import ParameterDict as ParameterDict
@@ -73,7 +79,7 @@ from annx.nn._loss import PoissonNLLLoss as PoissonNLLLoss
 from annx.nn._loss import SmoothL1Loss as SmoothL1Loss
 from annx.nn._loss import TripletMarginLoss as TripletMarginLoss
 from annx.nn._module import Module as Module
-from annx.nn._norm import BatchNorm1d as BatchNorm1d
+from annx.nn._norm import GroupNorm as GroupNorm
 from annx.nn._norm import LayerNorm as LayerNorm
 from annx.nn._pool import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from annx.nn._pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
@@ -97,6 +103,7 @@ from annx.nn._rnn_cell import GRUCell as GRUCell
 from annx.nn._rnn_cell import LSTMCell as LSTMCell
 from annx.nn._rnn_cell import RNNCell as RNNCell
 from annx.nn._rnn_cell import RNNCellBase as RNNCellBase
+from annx.nn._norm import RMSNorm as RMSNorm
 from annx.nn._sparse import Embedding as Embedding
 from annx.nn._transformer import Transformer as Transformer
 from annx.nn._transformer import TransformerDecoder as TransformerDecoder

@@ -202,6 +202,74 @@ def layer_norm(
     return _ops.layer_norm(input, normalized_shape, weight, bias, eps)
 
 
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` over groups of channels of each sample.
+
+    Shapes: input ``(N, C, *)``; weight and bias ``(C,)``.
+
+    Raises:
+        ValueError: the shapes do not fit, or there is one value per group.
+
+    Source: Wu and He, 2018.
+    """
+    return _ops.group_norm(input, num_groups, weight, bias, eps)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` per channel of each sample.
+
+    The running statistics, if given, are moved in place towards the averages over the batch;
+    without ``use_input_stats`` they serve instead.
+
+    Shapes: input ``(N, C, *)``; the other tensors ``(C,)``.
+
+    Raises:
+        ValueError: the shapes do not fit, or there is one value per channel.
+
+    Source: Ulyanov et al., 2016.
+    """
+    return _ops.instance_norm(
+        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
+    )
+
+
+def rms_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """``x / sqrt(mean(x**2) + eps) * weight`` over the last dimensions of each sample.
+
+    ``eps`` is the machine epsilon of the input's dtype if left out, of float32 for halves.
+
+    Shapes: input ``(*, *normalized_shape)``; weight ``normalized_shape``.
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    Source: Zhang and Sennrich, 2019.
+    """
+    if isinstance(normalized_shape, int):
+        normalized_shape = (normalized_shape,)
+    return _ops.rms_norm(input, normalized_shape, weight, eps)
+
+
 def _renorm_rows(weight: Tensor, indices: Tensor, max_norm: float, norm_type: float) -> None:
     """Scales the rows of ``weight`` that ``indices`` names down to ``max_norm``, in place."""
     table = weight.detach()

@@ -53,10 +53,13 @@ from annx.nn._functional_layer import dropout1d as dropout1d
 from annx.nn._functional_layer import dropout2d as dropout2d
 from annx.nn._functional_layer import dropout3d as dropout3d
 from annx.nn._functional_layer import embedding as embedding
+from annx.nn._functional_layer import group_norm as group_norm
+from annx.nn._functional_layer import instance_norm as instance_norm
 from annx.nn._functional_layer import layer_norm as layer_norm
 from annx.nn._functional_layer import linear as linear
 from annx.nn._functional_layer import normalize as normalize
 from annx.nn._functional_layer import pairwise_distance as pairwise_distance
+from annx.nn._functional_layer import rms_norm as rms_norm
 from annx.nn._functional_loss import binary_cross_entropy as binary_cross_entropy
 from annx.nn._functional_loss import (
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
