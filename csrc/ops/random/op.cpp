@@ -2,13 +2,13 @@
 // of seed, counter and element, so it does not depend on threads, targets or chunks.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "core/thread_pool.h"
 #include "ops/elementary/kernels.h"
 #include "ops/elementwise/driver.h"
 #include "ops/functional.h"
 #include "ops/random/generator.h"
+#include "ops/random/kernels.h"
 
 namespace annx {
 namespace {
@@ -120,45 +120,45 @@ void dropout_infer(const OpCall& c, OutputSpecs& specs) {
   specs[0].strides = kept_layout(c.inputs.data(), 1, c.in(0).shape());
 }
 
+void dropout_run(RandomState s, const float* x, float* y, int64_t begin, int64_t n, double p) {
+  random_kernels().f32_dropout(s.seed, s.counter, begin, x, y, n, static_cast<float>(p),
+                               static_cast<float>(1 / (1 - p)));
+}
+
+void dropout_run(RandomState s, const double* x, double* y, int64_t begin, int64_t n, double p) {
+  constexpr int64_t kTile = 512;
+  double u[kTile];
+  const double scale = 1 / (1 - p);
+  for (int64_t at = 0; at < n; at += kTile) {
+    const int64_t count = std::min(kTile, n - at);
+    numerics_kernels().f64_uniform(s.seed, s.counter, begin + at, u, count);
+    for (int64_t i = 0; i < count; ++i) y[at + i] = u[i] >= p ? x[at + i] * scale : 0.0;
+  }
+}
+
 // out = x / (1 - p) where the element's uniform is at least p, else 0. The mask is never stored:
-// the gradient is the same op with the same key.
+// the gradient is the same op with the same key. An element's uniform goes by its place in
+// row-major order, whatever the layout.
 template <class T>
-void dropout_run(const OpCall& c, void (*uniform)(uint64_t, uint64_t, int64_t, T*, int64_t)) {
+void dropout_in(const OpCall& c) {
   GradModeGuard no_grad(false);
   const RandomState s = random_state_of(c.attr(0));
+  const Tensor x = ops::contiguous(c.in(0));
   const bool flat = c.out().is_contiguous();
-  const Tensor x = flat ? ops::contiguous(c.in(0)) : c.in(0);
-  // An element's uniform goes by its place in row-major order, whatever the layout.
-  Tensor drawn;
-  if (!flat) {
-    const Tensor row_major = Tensor::empty(x.shape(), x.dtype());
-    fill_uniform(row_major, s);
-    drawn = Tensor::empty_strided(x.shape(), x.strides(), x.dtype());
-    copy_elements(row_major, drawn);
-  }
-  const double p = c.attr(1).f();
-  const T threshold = static_cast<T>(p), scale = static_cast<T>(1 / (1 - p));
+  const Tensor y = flat ? c.out() : Tensor::empty(x.shape(), x.dtype());
   const T* in = x.data<T>();
-  T* out = c.out().data<T>();
+  T* out = y.data<T>();
   parallel_for(x.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    constexpr int64_t kTile = 512;
-    T u[kTile];
-    for (int64_t at = begin; at < end; at += kTile) {
-      const int64_t n = std::min(kTile, end - at);
-      if (flat)
-        uniform(s.seed, s.counter, at, u, n);
-      else
-        std::memcpy(u, drawn.data<T>() + at, static_cast<size_t>(n) * sizeof(T));
-      for (int64_t i = 0; i < n; ++i) out[at + i] = u[i] >= threshold ? in[at + i] * scale : T(0);
-    }
+    dropout_run(s, in + begin, out + begin, begin, end - begin, c.attr(1).f());
   });
+  if (!flat) copy_elements(y, c.out());
 }
 
 void dropout_kernel(const OpCall& c) {
   if (c.in(0).dtype() == DType::f32)
-    dropout_run<float>(c, numerics_kernels().f32_uniform);
+    dropout_in<float>(c);
   else
-    dropout_run<double>(c, numerics_kernels().f64_uniform);
+    dropout_in<double>(c);
 }
 
 extern const OpDef dropout_def;

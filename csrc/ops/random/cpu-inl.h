@@ -1,0 +1,36 @@
+// Dropout of float32: the random words are made, compared and dropped in registers and L1.
+
+namespace {
+
+void f32_dropout(uint64_t seed, uint64_t stream, int64_t begin, const float* x, float* y, int64_t n,
+                 float p, float scale) {
+  constexpr int64_t L = F32::lanes, group = 4 * L;
+  // uniform >= p for the uniform word / 2^24 of numerics/philox-inl.h, among integers.
+  const I32 below = splat<I32>(static_cast<int32_t>(__builtin_ceil(double{p} * 0x1p24)) - 1);
+  const F32 factor = splat<F32>(scale);
+  for (int64_t done = 0; done < n;) {
+    const int64_t element = begin + done, skip = element % 4;
+    I32 words[4];
+    philox_blocks(seed, stream, static_cast<uint64_t>(element / 4), words);
+    alignas(64) float bits[group + L];
+    store_interleaved4(bits, as_float(words[0]), as_float(words[1]), as_float(words[2]),
+                       as_float(words[3]));
+    const int64_t count = group - skip < n - done ? group - skip : n - done;
+    for (int64_t i = 0; i < count; i += L) {
+      const auto kept = gt(shr_logical<8>(as_int(load<F32>(bits + skip + i))), below);
+      const int64_t left = count - i;
+      if (left >= L) {
+        store(y + done + i, select(kept, load<F32>(x + done + i) * factor, zero<F32>()));
+      } else {
+        const F32 v = load_n<F32>(x + done + i, left);
+        store_n(y + done + i, select(kept, v * factor, zero<F32>()), left);
+      }
+    }
+    done += count;
+  }
+}
+
+}  // namespace
+
+extern const RandomKernels random_kernels;
+const RandomKernels random_kernels = {f32_dropout};
