@@ -130,17 +130,56 @@ ANNX_INLINE void store(float* p, F32 a) {
   _mm256_storeu_ps(p, a.lo);
   _mm256_storeu_ps(p + 8, a.hi);
 }
+// In halves of halves: masked stores take tens of cycles on some CPUs.
 ANNX_INLINE void store_n(float* p, F32 a, int64_t n) {
-  _mm256_maskstore_ps(p, avx2_first32(n), a.lo);
-  if (n > 8) _mm256_maskstore_ps(p + 8, avx2_first32(n - 8), a.hi);
+  __m256 v8 = a.lo;
+  if (n >= 8) {
+    _mm256_storeu_ps(p, a.lo);
+    if (n == 16) return _mm256_storeu_ps(p + 8, a.hi);
+    p += 8;
+    v8 = a.hi;
+  }
+  __m128 v4 = _mm256_castps256_ps128(v8);
+  if (n & 4) {
+    _mm_storeu_ps(p, v4);
+    p += 4;
+    v4 = _mm256_extractf128_ps(v8, 1);
+  }
+  if (n & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), v4);
+    p += 2;
+    v4 = _mm_movehl_ps(v4, v4);
+  }
+  if (n & 1) _mm_store_ss(p, v4);
 }
 ANNX_INLINE void store(double* p, F64 a) {
   _mm256_storeu_pd(p, a.lo);
   _mm256_storeu_pd(p + 4, a.hi);
 }
 ANNX_INLINE void store_n(double* p, F64 a, int64_t n) {
-  _mm256_maskstore_pd(p, avx2_first64(n), a.lo);
-  if (n > 4) _mm256_maskstore_pd(p + 4, avx2_first64(n - 4), a.hi);
+  __m256d v4 = a.lo;
+  if (n >= 4) {
+    _mm256_storeu_pd(p, a.lo);
+    if (n == 8) return _mm256_storeu_pd(p + 4, a.hi);
+    p += 4;
+    v4 = a.hi;
+  }
+  __m128d v2 = _mm256_castpd256_pd128(v4);
+  if (n & 2) {
+    _mm_storeu_pd(p, v2);
+    p += 2;
+    v2 = _mm256_extractf128_pd(v4, 1);
+  }
+  if (n & 1) _mm_store_sd(p, v2);
+}
+// Past the caches; p is a multiple of 64 bytes.
+ANNX_INLINE void stream(float* p, F32 a) {
+  _mm256_stream_ps(p, a.lo);
+  _mm256_stream_ps(p + 8, a.hi);
+}
+ANNX_INLINE void stream(double* p, F64 a) {
+  _mm256_stream_pd(p, a.lo);
+  _mm256_stream_pd(p + 4, a.hi);
 }
 ANNX_INLINE void store(int32_t* p, I32 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);

@@ -103,6 +103,9 @@ ANNX_INLINE void store(double* p, F64 a) { _mm512_storeu_pd(p, a.v); }
 ANNX_INLINE void store_n(double* p, F64 a, int64_t n) {
   _mm512_mask_storeu_pd(p, F64::first_n(n).m, a.v);
 }
+// Past the caches; p is a multiple of 64 bytes.
+ANNX_INLINE void stream(float* p, F32 a) { _mm512_stream_ps(p, a.v); }
+ANNX_INLINE void stream(double* p, F64 a) { _mm512_stream_pd(p, a.v); }
 ANNX_INLINE void store(int32_t* p, I32 a) { _mm512_storeu_si512(p, a.v); }
 ANNX_INLINE void store_n(int32_t* p, I32 a, int64_t n) {
   _mm512_mask_storeu_epi32(p, I32::first_n(n).m, a.v);

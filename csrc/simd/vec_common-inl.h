@@ -37,6 +37,14 @@ ANNX_INLINE M load_bool_n(const uint8_t* p, int64_t n) {
   return M::load_bool_n(p, n);
 }
 
+#if !defined(ANNX_TARGET_AVX2) && !defined(ANNX_TARGET_AVX512)
+// Past the caches where the target can; p is a multiple of 64 bytes.
+template <class V>
+ANNX_INLINE void stream(typename V::Scalar* p, V a) {
+  store(p, a);
+}
+#endif
+
 // Integers that are not above 2^51 in magnitude, exact; the same trick on every target.
 ANNX_INLINE I64 to_int(F64 v) {
   const F64 magic = F64::splat(0x1.8p52);

@@ -13,6 +13,12 @@ namespace {
     using T = typename V::Scalar;                                                                \
     map2<V>(static_cast<const T*>(in[0]), static_cast<const T*>(in[1]), static_cast<T*>(out), n, \
             name##_row<V>{});                                                                    \
+  }                                                                                              \
+  template <class V>                                                                             \
+  void name##_stream(const void* const* in, void* out, int64_t n, const double*) {               \
+    using T = typename V::Scalar;                                                                \
+    map2_stream<V>(static_cast<const T*>(in[0]), static_cast<const T*>(in[1]),                   \
+                   static_cast<T*>(out), n, name##_row<V>{});                                    \
   }
 #define ANNX_COMPARE(name, forward, doc)                                                           \
   ANNX_FORWARD(name, forward)                                                                      \
@@ -47,7 +53,7 @@ void where_run(const void* const* in, void* out, int64_t n, const double*) {
 
 }  // namespace
 
-#define ANNX_BINARY(name, ...) {name##_run<F32>, name##_run<F64>},
+#define ANNX_BINARY(name, ...) {name##_run<F32>, name##_run<F64>, name##_stream<F32>},
 #define ANNX_COMPARE(name, ...) {name##_run<F32>, name##_run<F64>},
 extern const ArithmeticKernels arithmetic_kernels;
 const ArithmeticKernels arithmetic_kernels = {

@@ -15,9 +15,7 @@ void infer_compare(const OpCall& c, OutputSpecs& specs) {
   specs.push_back({broadcast_shapes(c.in(0).shape(), c.in(1).shape(), c.name()), DType::b8});
 }
 
-void run_binary(const OpCall& c, const KernelByDType& kernels) {
-  run_elementwise(pick(kernels, c.in(0).dtype(), c.name()), c.inputs.data(), 2, c.out());
-}
+void run_binary(const OpCall& c, const KernelByDType& kernels) { run_picked(c, kernels, nullptr); }
 
 // Integers go through the same formulas, one lane at a time.
 #define ANNX_BINARY(name, Domain, forward, ...) ANNX_SCALAR_##Domain(name, forward)
@@ -54,7 +52,7 @@ void run_binary(const OpCall& c, const KernelByDType& kernels) {
 #define ANNX_BINARY(name, Domain, forward, grad_a, grad_b, Saves, doc)                    \
   void name##_kernel(const OpCall& c) {                                                   \
     const auto& t = arithmetic_kernels().name;                                            \
-    run_binary(c, {t.f32, t.f64, ANNX_INTS_##Domain(name)});                              \
+    run_binary(c, {t.f32, t.f64, ANNX_INTS_##Domain(name), t.stream});                    \
   }                                                                                       \
   void name##_rule(BackwardCall& call) {                                                  \
     using namespace ops;                                                                  \

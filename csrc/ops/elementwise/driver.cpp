@@ -16,6 +16,16 @@ constexpr int64_t kDirectRun = 256;  // inner runs this long are worth a kernel 
 
 thread_local ElementwisePlan* t_plan = nullptr;
 
+// Where the output alone takes half of a usual last-level cache, writing past it wins.
+constexpr size_t kStreamBytes = size_t{16} << 20;
+
+// Stores past the caches become visible in order with those that follow.
+inline void end_stream() {
+#if defined(__x86_64__)
+  __builtin_ia32_sfence();
+#endif
+}
+
 struct Operand {
   const char* data;
   size_t size;
@@ -188,7 +198,7 @@ Dims broadcast_strides(const Tensor& t, const Dims& shape) {
 }
 
 void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Tensor& out,
-                     const double* params, double work) {
+                     const double* params, double work, ElementwiseFn stream) {
   if (t_plan) {
     t_plan->fn = fn;
     t_plan->work = work;
@@ -197,6 +207,8 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
   }
   const int64_t n = out.numel();
   if (n == 0) return;
+  const bool streams = stream && out.nbytes() >= kStreamBytes;
+  if (streams) fn = stream;
   const size_t out_size = itemsize(out.dtype());
   char* const out_data = static_cast<char*>(out.raw());
   const auto grain = static_cast<int64_t>(std::max(8192.0, 32768.0 / std::max(work, 0.125) / 2));
@@ -210,6 +222,7 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
         in[k] = static_cast<const char*>(inputs[k].raw()) +
                 begin * static_cast<int64_t>(itemsize(inputs[k].dtype()));
       fn(in, out_data + begin * static_cast<int64_t>(out_size), end - begin, params);
+      if (streams) end_stream();
     };
     if (n <= grain) return body(0, n);
     return parallel_for(n, grain, body);
@@ -264,6 +277,7 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
       fn(in, out_data + at * static_cast<int64_t>(out_size), run, params);
       at += run;
     }
+    if (streams) end_stream();
   };
   if (n <= grain) return tiles(0, n);
   parallel_for(n, grain, tiles);

@@ -8,9 +8,12 @@ namespace annx {
 
 inline constexpr int kMaxElementwiseInputs = 4;
 
-// Applies fn to inputs (each broadcast to the shape of out, which is dense). work is the rough cost of an element in nanoseconds, from which the grain of parallel work follows.
+// Applies fn to inputs, each broadcast to the shape of out, which is dense. work is the rough cost of
+// an element in nanoseconds, from which the grain of parallel work follows. stream does what fn does
+// with stores past the caches, for outputs that are too large for them.
 void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Tensor& out,
-                     const double* params = nullptr, double work = 0.5);
+                     const double* params = nullptr, double work = 0.5,
+                     ElementwiseFn stream = nullptr);
 
 // What an elementwise op runs, told instead of done.
 struct ElementwisePlan {

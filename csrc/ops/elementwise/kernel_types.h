@@ -13,11 +13,14 @@ using ElementwiseFn = void (*)(const void* const* in, void* out, int64_t n, cons
 // Kernel pointers of one unary row in a target's table.
 struct UnaryKernel {
   ElementwiseFn f32, f64, backward_f32, backward_f64;
+  // float32 with stores past the caches; null where the arithmetic takes longer than memory.
+  ElementwiseFn stream, backward_stream;
 };
 
 // Kernel pointers of one binary or comparison row.
 struct BinaryKernel {
   ElementwiseFn f32, f64;
+  ElementwiseFn stream = nullptr;  // as above
 };
 
 }  // namespace annx

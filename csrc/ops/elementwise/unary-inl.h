@@ -28,7 +28,26 @@ namespace {
     using T = typename V::Scalar;                                                          \
     const name##_derivative_##Uses<V> f{p};                                                \
     ANNX_MAP_##Uses;                                                                       \
+  }                                                                                        \
+  ANNX_STREAM_##Domain(name, Uses)
+
+// Rows that integers have too are light: memory is what they wait for.
+#define ANNX_STREAM_Real(name, Uses)
+#define ANNX_STREAM_Number(name, Uses)                                                        \
+  template <class V>                                                                          \
+  void name##_stream(const void* const* in, void* out, int64_t n, const double* p) {          \
+    using T = typename V::Scalar;                                                             \
+    map1_stream<V>(ANNX_IN(0), static_cast<T*>(out), n, name##_forward<V>{p});                \
+  }                                                                                           \
+  template <class V>                                                                          \
+  void name##_backward_stream(const void* const* in, void* out, int64_t n, const double* p) { \
+    using T = typename V::Scalar;                                                             \
+    const name##_derivative_##Uses<V> f{p};                                                   \
+    ANNX_STREAM_MAP_##Uses;                                                                   \
   }
+#define ANNX_STREAM_MAP_None map1_stream<V>(ANNX_IN(0), static_cast<T*>(out), n, f)
+#define ANNX_STREAM_MAP_X map2_stream<V>(ANNX_IN(0), ANNX_IN(1), static_cast<T*>(out), n, f)
+#define ANNX_STREAM_MAP_Y map2_stream<V>(ANNX_IN(0), ANNX_IN(1), static_cast<T*>(out), n, f)
 
 #define ANNX_DERIVATIVE_None ANNX_INLINE_MEMBER V operator()(V g) const
 #define ANNX_DERIVATIVE_X ANNX_INLINE_MEMBER V operator()(V g, V x) const
@@ -49,5 +68,8 @@ namespace {
 }  // namespace
 
 // The initialisers of the family's kernel table, in row order.
-#define ANNX_UNARY(name, ...) \
-  {name##_run<F32>, name##_run<F64>, name##_run_backward<F32>, name##_run_backward<F64>},
+#define ANNX_STREAM_ENTRIES_Real(name) nullptr, nullptr
+#define ANNX_STREAM_ENTRIES_Number(name) name##_stream<F32>, name##_backward_stream<F32>
+#define ANNX_UNARY(name, Domain, ...)                                                    \
+  {name##_run<F32>, name##_run<F64>, name##_run_backward<F32>, name##_run_backward<F64>, \
+   ANNX_STREAM_ENTRIES_##Domain(name)},

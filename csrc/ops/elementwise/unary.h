@@ -49,11 +49,12 @@ namespace {
 #define ANNX_UNARY(id, Domain, Uses, forward, derivative, text, documentation)                 \
   void id##_kernel(const OpCall& c) {                                                          \
     const auto& t = ANNX_TABLE();                                                              \
-    run_unary(c, {t.id.f32, t.id.f64, ANNX_PICK_##Domain(id)});                                \
+    run_unary(c, {t.id.f32, t.id.f64, ANNX_PICK_##Domain(id), t.id.stream});                   \
   }                                                                                            \
   void id##_backward_kernel(const OpCall& c) {                                                 \
     const auto& t = ANNX_TABLE();                                                              \
-    run_unary(c, {t.id.backward_f32, t.id.backward_f64, nullptr, nullptr, nullptr, nullptr});  \
+    run_unary(c, {t.id.backward_f32, t.id.backward_f64, nullptr, nullptr, nullptr, nullptr,    \
+                  t.id.backward_stream});                                                      \
   }                                                                                            \
   const OpDef id##_backward_def = {.name = #id "_backward",                                    \
                                    .signature = "",                                            \

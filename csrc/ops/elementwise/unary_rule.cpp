@@ -42,10 +42,15 @@ ElementwiseFn pick(const KernelByDType& kernels, DType dtype, const char* op) {
   return fn;
 }
 
+void run_picked(const OpCall& c, const KernelByDType& kernels, const double* params) {
+  const DType dtype = c.in(0).dtype();
+  run_elementwise(pick(kernels, dtype, c.name()), c.inputs.data(), c.inputs.size(), c.out(), params,
+                  0.5, dtype == DType::f32 ? kernels.stream : nullptr);
+}
+
 void run_unary(const OpCall& c, const KernelByDType& kernels) {
   const RowParams params(c.attrs);
-  run_elementwise(pick(kernels, c.in(0).dtype(), c.name()), c.inputs.data(), c.inputs.size(),
-                  c.out(), params.values);
+  run_picked(c, kernels, params.values);
 }
 
 Tensor unary_gradient(const OpDef& fused, DerivativeFn derivative, const Attrs& attrs,

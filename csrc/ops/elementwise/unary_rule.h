@@ -11,6 +11,7 @@ namespace annx {
 // One kernel per computing dtype; nullptr where the op does not take it.
 struct KernelByDType {
   ElementwiseFn f32, f64, i64, i32, u8, b8;
+  ElementwiseFn stream = nullptr;  // f32 past the caches
 };
 
 // Attributes as numbers, in order: what P(i) of a row reads.
@@ -27,6 +28,8 @@ using DerivativeFn = Tensor (*)(const Tensor& g, const Tensor& x, const Tensor& 
 void infer_like_first(const OpCall& c, OutputSpecs& specs);
 Cost elementwise_cost(const OpCall& c);
 ElementwiseFn pick(const KernelByDType& kernels, DType dtype, const char* op);
+// All inputs are of one dtype.
+void run_picked(const OpCall& c, const KernelByDType& kernels, const double* params);
 void run_unary(const OpCall& c, const KernelByDType& kernels);
 // g times the derivative: the fused kernel, or differentiable ops while the tape listens.
 Tensor unary_gradient(const OpDef& fused, DerivativeFn derivative, const Attrs& attrs,
