@@ -91,6 +91,15 @@ int64_t embedding_row(int64_t i, int64_t rows) {
   return i;
 }
 
+// Short rows in steps of known size: a call of memcpy costs more than they do.
+void copy_row(char* to, const char* from, size_t bytes) {
+  if (bytes % 16 != 0 || bytes > 512) {
+    std::memcpy(to, from, bytes);
+    return;
+  }
+  for (size_t i = 0; i < bytes; i += 16) std::memcpy(to + i, from + i, 16);
+}
+
 void embedding_kernel(const OpCall& c) {
   GradModeGuard no_grad(false);
   const Tensor w = ops::contiguous(c.in(0));
@@ -99,13 +108,14 @@ void embedding_kernel(const OpCall& c) {
   const int64_t rows = w.size(0), n = i.numel();
   const int64_t* at = i.data<int64_t>();
   for (int64_t k = 0; k < n; ++k) embedding_row(at[k], rows);
-  parallel_for(n, std::max<int64_t>(1, 65536 / std::max<int64_t>(static_cast<int64_t>(row), 1)),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t k = begin; k < end; ++k)
-                   std::memcpy(static_cast<char*>(c.out().raw()) + static_cast<size_t>(k) * row,
-                               static_cast<const char*>(w.raw()) + static_cast<size_t>(at[k]) * row,
-                               row);
-               });
+  char* const out = static_cast<char*>(c.out().raw());
+  const char* const table = static_cast<const char*>(w.raw());
+  const int64_t grain =
+      std::max<int64_t>(1, 65536 / std::max<int64_t>(static_cast<int64_t>(row), 1));
+  parallel_for(n, grain, [=](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k)
+      copy_row(out + static_cast<size_t>(k) * row, table + static_cast<size_t>(at[k]) * row, row);
+  });
 }
 
 void embedding_rule(BackwardCall& b) {
@@ -127,13 +137,23 @@ void embedding_backward_kernel(const OpCall& c) {
   const int64_t padding = c.attr(1).is_none() ? -1
                           : c.attr(1).i() < 0 ? c.attr(1).i() + rows
                                               : c.attr(1).i();
-  const size_t row = static_cast<size_t>(dim) * itemsize(g.dtype());
+  const size_t size = itemsize(g.dtype()), row = static_cast<size_t>(dim) * size;
   const int64_t* at = i.data<int64_t>();
-  for (int64_t k = 0; k < n; ++k) {  // in order: the same bits for any number of threads
-    if (at[k] == padding) continue;
-    add_row(static_cast<char*>(c.out().raw()) + static_cast<size_t>(at[k]) * row,
-            static_cast<const char*>(g.raw()) + static_cast<size_t>(k) * row, dim, g.dtype());
-  }
+  // Each task takes all indices in order for its columns: the same bits for any number of threads.
+  constexpr int64_t kColumns = 128;
+  const int64_t blocks = (dim + kColumns - 1) / kColumns;
+  const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(n * kColumns, 1));
+  char* const out = static_cast<char*>(c.out().raw());
+  const char* const from = static_cast<const char*>(g.raw());
+  const DType dtype = g.dtype();
+  parallel_for(blocks, grain, [=](int64_t begin, int64_t end) {
+    const int64_t first = begin * kColumns, width = std::min(end * kColumns, dim) - first;
+    const size_t offset = static_cast<size_t>(first) * size;
+    for (int64_t k = 0; k < n; ++k)
+      if (at[k] != padding)
+        add_row(out + static_cast<size_t>(at[k]) * row + offset,
+                from + static_cast<size_t>(k) * row + offset, width, dtype);
+  });
 }
 
 void embedding_backward_rule(BackwardCall& b) {
