@@ -102,16 +102,28 @@ ANNX_INLINE void short_rows(const typename V::Scalar* x, int64_t rows, int64_t n
   }
 }
 
+// The logarithms of as many rows as a vector has lanes are taken at once.
 template <class V>
 ANNX_INLINE void short_log_rows(const typename V::Scalar* x, int64_t rows, int64_t n,
                                 typename V::Scalar* y) {
+  using T = typename V::Scalar;
+  constexpr int64_t L = V::lanes;
   const auto real = first_n<V>(n);
-  for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
-    const int64_t left = (rows - r) * n;
-    const V v = load_part<V>(x, left);
-    const V shifted = v - splat<V>(hmax(select(real, v, splat<V>(-__builtin_inf()))));
-    const V e = select(real, exp(shifted), zero<V>());
-    store_row(y, shifted - log(splat<V>(hsum(e))), n, left);
+  for (int64_t r = 0; r < rows; r += L) {
+    const int64_t count = rows - r < L ? rows - r : L;
+    T tops[L], sums[L], logs[L];
+    for (int64_t k = 0; k < L; ++k) sums[k] = 1;
+    for (int64_t k = 0; k < count; ++k) {
+      const V v = load_part<V>(x + (r + k) * n, (rows - r - k) * n);
+      tops[k] = hmax(select(real, v, splat<V>(-__builtin_inf())));
+      sums[k] = hsum(select(real, exp_or_zero(v - splat<V>(tops[k])), zero<V>()));
+    }
+    store(logs, log(load<V>(sums)));
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t at = (r + k) * n, left = (rows - r - k) * n;
+      const V v = load_part<V>(x + at, left);
+      store_row(y + at, (v - splat<V>(tops[k])) - splat<V>(logs[k]), n, left);
+    }
   }
 }
 
