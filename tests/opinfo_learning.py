@@ -413,6 +413,33 @@ OPTIM = [
         grad=False,
     ),
     OpInfo(
+        "optimizer_step_",
+        None,
+        lambda rng: [],
+        [
+            (
+                ([np.ones(3)], [np.ones(3)], [], np.ones(12), "adagrad"),
+                {},
+                ValueError,
+                r"\[optimizer_step_\] expected 1 gradients and 1 states for rule 'adagrad'",
+            ),
+            (
+                ([np.ones(3)], [np.ones(3)], [np.ones(3)], np.ones(12), "adagrid"),
+                {},
+                ValueError,
+                r"\[optimizer_step_\] expected the name of a rule but got 'adagrid'",
+            ),
+        ],
+        grad=False,
+    ),
+    OpInfo(
+        "clip_scale_",
+        None,
+        lambda rng: [],
+        [((np.ones(2), 1.0, [np.ones(3)], 1), {}, ValueError, r"expected a float32 norm of one")],
+        grad=False,
+    ),
+    OpInfo(
         "global_norm",
         lambda xs: np.float64(math.sqrt(sum((x**2).sum() for x in xs))),
         lambda rng: [(([rng.standard_normal((3, 5)), rng.standard_normal(70)],), {})],

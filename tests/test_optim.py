@@ -36,6 +36,35 @@ OPTIMIZERS = {
     "adam_maximize": (optim.Adam, {"lr": 0.02, "maximize": True}),
     "adamw": (optim.AdamW, {"lr": 0.02, "weight_decay": 0.2}),
     "adamw_amsgrad": (optim.AdamW, {"lr": 0.02, "amsgrad": True}),
+    "rmsprop": (optim.RMSprop, {"lr": 0.02}),
+    "rmsprop_momentum": (
+        optim.RMSprop,
+        {"lr": 0.02, "alpha": 0.9, "momentum": 0.8, "weight_decay": 0.1},
+    ),
+    "rmsprop_centered": (
+        optim.RMSprop,
+        {"lr": 0.02, "alpha": 0.95, "centered": True, "eps": 1e-06},
+    ),
+    "rmsprop_full": (
+        optim.RMSprop,
+        {"lr": 0.02, "centered": True, "momentum": 0.5, "maximize": True},
+    ),
+    "adagrad": (optim.Adagrad, {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1}),
+    "adagrad_initial": (optim.Adagrad, {"lr": 0.1, "initial_accumulator_value": 0.5, "eps": 0.001}),
+    "adadelta": (optim.Adadelta, {"lr": 0.8, "weight_decay": 0.05}),
+    "adamax": (optim.Adamax, {"lr": 0.02, "weight_decay": 0.1}),
+    "nadam": (optim.NAdam, {"lr": 0.02, "weight_decay": 0.1}),
+    "nadam_decoupled": (
+        optim.NAdam,
+        {"lr": 0.02, "momentum_decay": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True},
+    ),
+    "radam": (optim.RAdam, {"lr": 0.02, "weight_decay": 0.1}),
+    "radam_decoupled": (
+        optim.RAdam,
+        {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1, "decoupled_weight_decay": True},
+    ),
+    "asgd": (optim.ASGD, {"lr": 0.1, "lambd": 0.1, "t0": 3, "weight_decay": 0.05}),
+    "rprop": (optim.Rprop, {"lr": 0.05, "step_sizes": (0.03, 0.08)}),
 }
 
 
@@ -318,3 +347,96 @@ def test_clip_grad_value():
     assert values(param.grad).tolist() == [-1.0, -0.5, 0.5, 1.0]
     with pytest.raises(ValueError, match="clip_value >= 0"):
         clip_grad_value_(param, -1.0)
+
+
+def test_lion_follows_its_formula(golden):
+    params = make(golden)
+    optimizer = optim.Lion(list(params.values()), lr=0.01, betas=(0.8, 0.9), weight_decay=0.1)
+    theta, m = golden["start_w"].copy(), np.zeros_like(golden["start_w"])
+    for step in range(STEPS):
+        set_grads(params, golden, step)
+        optimizer.step()
+        g = golden["grad_w"][step]
+        theta = theta * (1 - 0.01 * 0.1) - 0.01 * np.sign(0.8 * m + 0.2 * g)
+        m = 0.9 * m + 0.1 * g
+        np.testing.assert_allclose(values(params["w"]), theta, rtol=1e-12)
+
+
+@pytest.mark.parametrize("key", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_parameters_round_once_per_step(key, dtype):
+    kind, options = OPTIMIZERS[key]
+    if key == "rprop":  # its rate is a state at first, which has to be a bfloat16
+        options = {**options, "lr": 0.0625}
+    rng = np.random.default_rng(5)
+    start = annx.tensor(rng.normal(size=2500).astype(np.float32)).to(dtype)
+    half = nn.Parameter(start)
+    optimizer = kind([half], **options)
+    for _ in range(3):
+        grad = annx.tensor(rng.normal(size=2500).astype(np.float32)).to(dtype)
+        # The same step in float32 from the same numbers, then rounded.
+        wide = nn.Parameter(half.detach().to("float32"))
+        twin = kind([wide], **options)
+        if optimizer.state[half]:
+            twin.state[wide].update(
+                {
+                    name: value.to("float32") if value.shape else value
+                    for name, value in optimizer.state[half].items()
+                }
+            )
+        half.grad, wide.grad = grad, grad.to("float32")
+        optimizer.step()
+        twin.step()
+        expected = wide.detach().to(dtype)
+        np.testing.assert_array_equal(
+            half.detach().to("float32").numpy(), expected.to("float32").numpy()
+        )
+        assert all(
+            value.dtype == half.dtype for value in optimizer.state[half].values() if value.shape
+        )
+
+
+@pytest.mark.parametrize("key", ["sgd", "adam", "adam_amsgrad", "rmsprop_full", "adagrad"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bound", [0.5, 1e9])
+def test_clipping_folded_into_the_step(key, dtype, bound, golden):
+    kind, options = OPTIMIZERS[key]
+    folded, apart = make(golden, dtype), make(golden, dtype)
+    one, other = kind(list(folded.values()), **options), kind(list(apart.values()), **options)
+    for step in range(4):
+        set_grads(folded, golden, step)
+        set_grads(apart, golden, step)
+        kept = folded["w"].grad
+        one._step_clipped(bound)
+        nn.utils.clip_grad_norm_(list(apart.values()), bound)
+        other.step()
+        for name in folded:
+            np.testing.assert_allclose(values(folded[name]), values(apart[name]), rtol=3e-6)
+        assert dtype == "float64" or folded["w"].grad is kept
+
+
+def test_a_gradient_that_is_nan_shows_when_clipped():
+    param = nn.Parameter(annx.ones(3))
+    param.grad = annx.tensor([1.0, np.nan, 1.0])
+    optim.SGD([param], lr=0.1)._step_clipped(1.0)
+    assert np.isnan(values(param)).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: optim.RMSprop(p, alpha=-1), r"\[RMSprop\] expected alpha >= 0"),
+        (lambda p: optim.Adagrad(p, lr_decay=-1), r"\[Adagrad\] expected lr_decay >= 0"),
+        (lambda p: optim.Adadelta(p, rho=2), r"\[Adadelta\] expected rho in \[0, 1\]"),
+        (lambda p: optim.Adamax(p, betas=(0.9, 1.0)), r"\[Adamax\] expected betas in \[0, 1\)"),
+        (lambda p: optim.NAdam(p, momentum_decay=-1), r"\[NAdam\] expected momentum_decay >= 0"),
+        (lambda p: optim.RAdam(p, eps=-1), r"\[RAdam\] expected eps >= 0"),
+        (lambda p: optim.ASGD(p, lr=-1), r"\[ASGD\] expected lr >= 0"),
+        (lambda p: optim.Rprop(p, etas=(1.5, 1.2)), r"\[Rprop\] expected etas around 1"),
+        (lambda p: optim.Lion(p, betas=(-1, 0.9)), r"\[Lion\] expected betas in \[0, 1\)"),
+        (lambda p: optim.RMSprop(p, differentiable=True), r"\[RMSprop\] expected differentiable"),
+    ],
+)
+def test_hyperparameters_out_of_range(call, message):
+    with pytest.raises(ValueError, match=message):
+        call([nn.Parameter(annx.ones(2))])

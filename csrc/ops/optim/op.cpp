@@ -1,6 +1,10 @@
 // Fused optimizer steps over all parameters of a group in one call, and the norm over gradients.
 // Hyperparameters come in a float64 tensor, so that a recorded step sees each change of them.
+#include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <iterator>
+#include <type_traits>
 #include <vector>
 
 #include "core/thread_pool.h"
@@ -20,11 +24,7 @@ struct Lists {
   const Tensor& hyper(int lists) const { return c.in(lists * count); }
 };
 
-Lists check_lists(const OpCall& c, int lists, int hyper_size, int first_length) {
-  const auto count = static_cast<int>(c.attr(first_length).i());
-  for (int l = 1; l < lists; ++l)
-    ANNX_CHECK(c.attr(first_length + l).i() == count, value, c.name(), "expected lists of ", count,
-               " tensors but list ", l, " has ", c.attr(first_length + l).i());
+Lists check_tensors(const OpCall& c, int lists, int hyper_size, int count) {
   const Lists out{c, count};
   const Tensor& hyper = out.hyper(lists);
   ANNX_CHECK(hyper.dtype() == DType::f64 && hyper.numel() >= hyper_size && hyper.is_contiguous(),
@@ -32,8 +32,8 @@ Lists check_lists(const OpCall& c, int lists, int hyper_size, int first_length) 
              hyper.dtype(), " of shape ", hyper.shape());
   for (int i = 0; i < count; ++i) {
     const Tensor& p = out.at(0, i);
-    ANNX_CHECK(p.dtype() == DType::f32 || p.dtype() == DType::f64, type, c.name(),
-               "expected float32 or float64 parameters but got ", p.dtype());
+    ANNX_CHECK(is_floating(p.dtype()), type, c.name(),
+               "expected floating-point parameters but got ", p.dtype());
     for (int l = 0; l < lists; ++l) {
       const Tensor& t = out.at(l, i);
       ANNX_CHECK(t.shape() == p.shape() && t.dtype() == p.dtype(), value, c.name(),
@@ -45,6 +45,14 @@ Lists check_lists(const OpCall& c, int lists, int hyper_size, int first_length) 
     }
   }
   return out;
+}
+
+Lists check_lists(const OpCall& c, int lists, int hyper_size, int first_length) {
+  const auto count = static_cast<int>(c.attr(first_length).i());
+  for (int l = 1; l < lists; ++l)
+    ANNX_CHECK(c.attr(first_length + l).i() == count, value, c.name(), "expected lists of ", count,
+               " tensors but list ", l, " has ", c.attr(first_length + l).i());
+  return check_tensors(c, lists, hyper_size, count);
 }
 
 struct Piece {
@@ -86,19 +94,58 @@ void for_pieces(const Lists& lists, int state_lists, F update) {
   }
 }
 
+constexpr int kMaxStates = 3;
+
+// A block of halves is brought to float32 in L1, updated there and rounded.
+template <class F>
+void run_half_block(const Lists& lists, int state_lists, int i, int64_t begin, int64_t end,
+                    const Tensor& grad, F update) {
+  constexpr int64_t kTile = 1024;
+  const OptimKernels& k = optim_kernels();
+  const bool bf16 = grad.dtype() == DType::bf16;
+  const auto widen = bf16 ? k.widen_bf16 : k.widen_f16;
+  const auto narrow = bf16 ? k.narrow_bf16 : k.narrow_f16;
+  float g[kTile], own[1 + kMaxStates][kTile];
+  float* states[kMaxStates] = {own[1], own[2], own[3]};
+  for (int64_t at = begin; at < end; at += kTile) {
+    const int64_t n = std::min(kTile, end - at);
+    widen(grad.data<uint16_t>() + at, g, n);
+    for (int l = 0; l <= state_lists; ++l)
+      widen(lists.at(l == 0 ? 0 : 1 + l, i).data<uint16_t>() + at, own[l], n);
+    update(own[0], g, states, n, k.f32);
+    for (int l = 0; l <= state_lists; ++l)
+      narrow(own[l], lists.at(l == 0 ? 0 : 1 + l, i).data<uint16_t>() + at, n);
+  }
+}
+
+// Runs update(p, g, states, n, kernels) over all parameters.
+template <class F>
+void run_pieces(const Lists& lists, int state_lists, F update) {
+  const OptimKernels& k = optim_kernels();
+  for_pieces(lists, state_lists, [&](int i, int64_t begin, int64_t end, const Tensor& g) {
+    const auto run = [&](auto* p, const auto& kernels) {
+      using T = std::remove_pointer_t<decltype(p)>;
+      T* states[kMaxStates] = {};
+      for (int l = 0; l < state_lists; ++l) states[l] = lists.at(2 + l, i).data<T>() + begin;
+      update(p + begin, static_cast<const T*>(g.data<T>()) + begin, states, end - begin, kernels);
+    };
+    switch (lists.at(0, i).dtype()) {
+      case DType::f32:
+        return run(lists.at(0, i).data<float>(), k.f32);
+      case DType::f64:
+        return run(lists.at(0, i).data<double>(), k.f64);
+      default:
+        return run_half_block(lists, state_lists, i, begin, end, g, update);
+    }
+  });
+}
+
 // sgd -------------------------------------------------------------------------------------------
 
 void sgd_infer(const OpCall& c, OutputSpecs&) {
   // Without momentum the list of buffers may be empty.
   const bool buffers = c.attr(2).i() > 0;
   if (buffers) check_lists(c, 3, 8, 0);
-}
-
-template <class T>
-void sgd_piece(const Lists& lists, bool buffers, int i, int64_t begin, int64_t end, const Tensor& g,
-               const SgdStep& s, const OptimKernelsOf<T>& k) {
-  T* b = buffers ? lists.at(2, i).data<T>() + begin : nullptr;
-  k.sgd(lists.at(0, i).data<T>() + begin, g.data<T>() + begin, b, end - begin, s);
 }
 
 void sgd_kernel(const OpCall& c) {
@@ -111,25 +158,15 @@ void sgd_kernel(const OpCall& c) {
   s.lr = h[0], s.momentum = h[1], s.one_minus_dampening = 1 - h[2], s.weight_decay = h[3];
   s.nesterov = h[4] != 0, s.first = h[6] != 0, s.use_momentum = h[1] != 0;
   s.grad_scale = h[5] != 0 ? -h[7] : h[7];
-  const OptimKernels& k = optim_kernels();
-  for_pieces(lists, buffers ? 1 : 0, [&](int i, int64_t begin, int64_t end, const Tensor& g) {
-    if (lists.at(0, i).dtype() == DType::f32)
-      sgd_piece(lists, buffers, i, begin, end, g, s, k.f32);
-    else
-      sgd_piece(lists, buffers, i, begin, end, g, s, k.f64);
-  });
+  run_pieces(lists, buffers ? 1 : 0,
+             [&](auto* p, const auto* g, auto* const* states, int64_t n, const auto& k) {
+               k.sgd(p, g, buffers ? states[0] : nullptr, n, s);
+             });
 }
 
 // adam ------------------------------------------------------------------------------------------
 
 void adam_infer(const OpCall& c, OutputSpecs&) { check_lists(c, 4, 9, 0); }
-
-template <class T>
-void adam_piece(const Lists& lists, int i, int64_t begin, int64_t end, const Tensor& g,
-                const AdamStep& s, const OptimKernelsOf<T>& k) {
-  k.adam(lists.at(0, i).data<T>() + begin, g.data<T>() + begin, lists.at(2, i).data<T>() + begin,
-         lists.at(3, i).data<T>() + begin, end - begin, s);
-}
 
 void adam_kernel(const OpCall& c) {
   const Lists lists = check_lists(c, 4, 9, 0);
@@ -143,12 +180,8 @@ void adam_kernel(const OpCall& c) {
   s.step_size = lr / (1 - std::pow(h[1], step));
   s.inv_sqrt_bias2 = 1 / std::sqrt(1 - std::pow(h[2], step));
   s.decay = s.decoupled ? 1 - lr * h[4] : 1;
-  const OptimKernels& k = optim_kernels();
-  for_pieces(lists, 2, [&](int i, int64_t begin, int64_t end, const Tensor& g) {
-    if (lists.at(0, i).dtype() == DType::f32)
-      adam_piece(lists, i, begin, end, g, s, k.f32);
-    else
-      adam_piece(lists, i, begin, end, g, s, k.f64);
+  run_pieces(lists, 2, [&](auto* p, const auto* g, auto* const* states, int64_t n, const auto& k) {
+    k.adam(p, g, states[0], states[1], n, s);
   });
 }
 
@@ -165,6 +198,126 @@ Cost sgd_cost(const OpCall& c) {
     n += static_cast<double>(c.in(static_cast<int>(i)).nbytes());
   const bool buffers = c.attr(2).i() > 0;
   return {(buffers ? 4 : 2) * n / 4, (buffers ? 5 : 3) * n};  // p, g, b read; p, b written
+}
+
+// rules -----------------------------------------------------------------------------------------
+
+// Liu et al., 2019: the rectification needs about five steps of the average.
+double radam_length(double beta2, double t) {
+  const double power = std::pow(beta2, t);
+  return 2 / (1 - beta2) - 1 - 2 * t * power / (1 - power);
+}
+bool radam_rectified(double beta2, double t) { return radam_length(beta2, t) > 5; }
+double radam_factor(double beta2, double t) {
+  if (!radam_rectified(beta2, t)) return 1;
+  const double longest = 2 / (1 - beta2) - 1, length = radam_length(beta2, t);
+  const double rectification =
+      (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length);
+  return std::sqrt(rectification * (1 - std::pow(beta2, t)));
+}
+double asgd_rate(double lr, double lambd, double alpha, double t) {
+  return lr / std::pow(1 + lambd * lr * (t - 1), alpha);
+}
+
+// hyper: lr, weight_decay, decoupled, maximize, step, gradient scale, then H(i).
+constexpr int kRuleHyper = 6;
+
+struct Rule {
+  const char* name;
+  int states;
+  void (*constants)(double lr, double t, const double* h, double* values);
+  RuleFn<float> RuleKernels<float>::* f32;
+  RuleFn<double> RuleKernels<double>::* f64;
+};
+
+#define H(i) h[i]
+#define ANNX_OPTIMIZER(id, count, expressions, update)                                        \
+  void id##_constants([[maybe_unused]] double lr, [[maybe_unused]] double t, const double* h, \
+                      double* values) {                                                       \
+    const double list[] = {ANNX_EXPRESSION(expressions)};                                     \
+    std::copy(std::begin(list), std::end(list), values);                                      \
+  }
+#include "ops/optim/rows.def"
+#undef ANNX_OPTIMIZER
+#undef H
+
+#define ANNX_OPTIMIZER(id, count, ...) \
+  {#id, count, id##_constants, &RuleKernels<float>::id, &RuleKernels<double>::id},
+constexpr Rule kRules[] = {
+#include "ops/optim/rows.def"
+};
+#undef ANNX_OPTIMIZER
+
+const Rule& rule_named(const char* name) {
+  for (const Rule& rule : kRules)
+    if (std::strcmp(rule.name, name) == 0) return rule;
+  fail(ErrorKind::value, "optimizer_step_", "expected the name of a rule but got '", name, "'");
+}
+
+// The states of a rule lie in one list: all first states, then all second ones.
+Lists check_rule(const OpCall& c, const Rule& rule) {
+  const int64_t count = c.attr(1).i();
+  ANNX_CHECK(c.attr(2).i() == count && c.attr(3).i() == rule.states * count, value, c.name(),
+             "expected ", count, " gradients and ", rule.states * count, " states for rule '",
+             rule.name, "' but got ", c.attr(2).i(), " and ", c.attr(3).i());
+  return check_tensors(c, 2 + rule.states, kRuleHyper + 1, static_cast<int>(count));
+}
+
+void rule_infer(const OpCall& c, OutputSpecs&) { check_rule(c, rule_named(c.attr(0).text())); }
+
+void rule_kernel(const OpCall& c) {
+  const Rule& rule = rule_named(c.attr(0).text());
+  const Lists lists = check_rule(c, rule);
+  const Tensor& hyper = lists.hyper(2 + rule.states);
+  double h[kRuleHyper + 8] = {};
+  std::copy_n(hyper.data<double>(), std::min<int64_t>(hyper.numel(), std::size(h)), h);
+  const bool decoupled = h[2] != 0;
+  RuleStep s{};
+  s.scale = h[3] != 0 ? -h[5] : h[5];
+  s.l2 = decoupled ? 0 : h[1];
+  s.decay = decoupled ? 1 - h[0] * h[1] : 1;
+  rule.constants(h[0], h[4], h + kRuleHyper, s.values);
+  run_pieces(lists, rule.states,
+             [&](auto* p, const auto* g, auto* const* states, int64_t n, const auto& k) {
+               if constexpr (std::is_same_v<decltype(p), float*>)
+                 (k.rules.*rule.f32)(p, g, states, n, s);
+               else
+                 (k.rules.*rule.f64)(p, g, states, n, s);
+             });
+}
+
+Cost rule_cost(const OpCall& c) {
+  double n = 0, states = 0;
+  for (int64_t i = 0; i < c.attr(1).i(); ++i)
+    n += static_cast<double>(c.in(static_cast<int>(i)).nbytes());
+  states = static_cast<double>(rule_named(c.attr(0).text()).states);
+  return {(4 + 4 * states) * n / 4, (3 + 2 * states) * n};  // g read; p and states both ways
+}
+
+// clip_scale ------------------------------------------------------------------------------------
+
+void clip_infer(const OpCall& c, OutputSpecs&) {
+  const Tensor& norm = c.in(0);
+  ANNX_CHECK(norm.numel() == 1 && norm.dtype() == DType::f32, value, c.name(),
+             "expected a float32 norm of one element but got ", norm.dtype(), " of shape ",
+             norm.shape());
+  for (int i = 1; i < c.inputs.size(); ++i) {
+    const Tensor& hyper = c.in(i);
+    ANNX_CHECK(hyper.dtype() == DType::f64 && hyper.is_contiguous() && c.attr(1).i() >= 0 &&
+                   c.attr(1).i() < hyper.numel(),
+               value, c.name(), "expected float64 hyper tensors of more than ", c.attr(1).i(),
+               " elements but got ", hyper.dtype(), " of shape ", hyper.shape());
+  }
+}
+
+void clip_kernel(const OpCall& c) {
+  const double norm = static_cast<double>(*c.in(0).data<float>());
+  const double factor = c.attr(0).f() / (norm + 1e-6);
+  for (int i = 1; i < c.inputs.size(); ++i) {
+    // A NaN stays: the step then shows it.
+    c.in(i).data<double>()[c.attr(1).i()] = factor > 1 ? 1 : factor;
+    c.in(i).storage()->bump_version();
+  }
 }
 
 // global_norm -------------------------------------------------------------------------------------
@@ -236,6 +389,30 @@ const OpDef adam_step_ = {
     .kernel = adam_kernel,
     .cost = adam_cost,
     .flags = kMutates | kNoMethod | kHalfNative};
+const OpDef optimizer_step_ = {
+    .name = "optimizer_step_",
+    .signature =
+        "optimizer_step_(Tensor[] params, Tensor[] grads, Tensor[] states, Tensor hyper, str rule) "
+        "-> None",
+    .doc =
+        "One step of the optimizer named rule in place: rmsprop, rmsprop_momentum, "
+        "rmsprop_centered, rmsprop_centered_momentum, adagrad, adadelta, adamax, adam_amsgrad, "
+        "nadam, radam, asgd, rprop, lion. states holds all first states of the parameters, then "
+        "all second ones. hyper (float64): lr, weight_decay, decoupled, maximize, step (from 1), "
+        "gradient scale, then the rule's own numbers as listed in csrc/ops/optim/rows.def.",
+    .infer = rule_infer,
+    .kernel = rule_kernel,
+    .cost = rule_cost,
+    .flags = kMutates | kNoMethod | kHalfNative};
+const OpDef clip_scale_ = {
+    .name = "clip_scale_",
+    .signature = "clip_scale_(Tensor norm, float max_norm, Tensor[] hypers, int position) -> None",
+    .doc =
+        "Writes min(1, max_norm / (norm + 1e-6)) to a position of each float64 tensor: the "
+        "gradient scale among the hyperparameters of an optimizer step. Pascanu et al., 2013.",
+    .infer = clip_infer,
+    .kernel = clip_kernel,
+    .flags = kMutates | kNoMethod};
 const OpDef global_norm = {.name = "global_norm",
                            .signature = "global_norm(Tensor[] tensors) -> Tensor",
                            .doc = "The 2-norm over all elements of all tensors, summed in double.",

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from annx import _core
-from annx.optim._fused import Bucket, FusedOptimizer, check_at_least, check_no_graph
+from annx.optim._fused import (
+    Bucket,
+    FusedOptimizer,
+    RuleOptimizer,
+    apply_rule,
+    check_at_least,
+    check_no_graph,
+    rule_hyper,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +44,7 @@ class Adam(FusedOptimizer):
         betas: decay of the averages of the gradient and of its square.
         eps: added to the denominator.
         weight_decay: L2 penalty, or decay of the weights with ``decoupled_weight_decay``.
-        amsgrad: keep the maximum of the second moments; computed op by op, not in one call.
+        amsgrad: divide by the largest second moments so far.
         maximize: ascend instead of descend.
         decoupled_weight_decay: decay the weights as AdamW does.
         foreach, capturable, fused: taken for compatibility; every step is one native call that a
@@ -47,8 +55,8 @@ class Adam(FusedOptimizer):
         ValueError: an argument is out of range.
     """
 
-    # The last ones are what _amsgrad_step needs besides.
-    _HYPER_LENGTH = 16
+    _HYPER_LENGTH = 12
+    _SCALE_AT = 8
     _STATE_KEYS = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     _COUNTS_STEPS = True
 
@@ -102,30 +110,30 @@ class Adam(FusedOptimizer):
 
     def _hyper_values(self, group: Mapping[str, Any], bucket: Bucket) -> list[float]:
         beta1, beta2 = group["betas"]
-        lr, decay, step = group["lr"], group["weight_decay"], bucket.count + 1
+        if group["amsgrad"]:
+            return rule_hyper(group, bucket.count + 1, [beta1, beta2, group["eps"]])
         return [
-            lr,
+            group["lr"],
             beta1,
             beta2,
             group["eps"],
-            decay,
+            group["weight_decay"],
             group["decoupled_weight_decay"],
             group["maximize"],
-            step,
+            bucket.count + 1,
             1.0,
             0.0,
-            1.0 - beta1,
-            1.0 - beta2,
-            1.0 - lr * decay if group["decoupled_weight_decay"] else 1.0,
-            0.0 if group["decoupled_weight_decay"] else decay,
-            (1.0 - beta2**step) ** 0.5,
-            lr / (1.0 - beta1**step),
+            0.0,
+            0.0,
         ]
+
+    def _scale_at(self, group: Mapping[str, Any]) -> int:
+        return RuleOptimizer._SCALE_AT if group["amsgrad"] else self._SCALE_AT
 
     def _apply(self, group: Mapping[str, Any], bucket: Bucket, grads: list[Tensor]) -> None:
         slots = bucket.slots
         if group["amsgrad"]:
-            _amsgrad_step(group, bucket, grads)
+            apply_rule("adam_amsgrad", bucket, grads)
         else:
             _adam_step(bucket.params, grads, slots["exp_avg"], slots["exp_avg_sq"], bucket.hyper)
 
@@ -166,31 +174,3 @@ class AdamW(Adam):
             fused=fused,
             decoupled_weight_decay=True,
         )
-
-
-def _amsgrad_step(group: Mapping[str, Any], bucket: Bucket, grads: list[Tensor]) -> None:
-    """The step with the largest second moment so far, from ops that read the hyperparameters."""
-    import annx
-
-    slots = bucket.slots
-    rows = zip(
-        bucket.params,
-        grads,
-        slots["exp_avg"],
-        slots["exp_avg_sq"],
-        slots["max_exp_avg_sq"],
-        strict=True,
-    )
-    with annx.no_grad():
-        hyper = bucket.hyper.to(bucket.params[0].dtype)
-        beta2, eps = hyper[2], hyper[3]
-        rate1, rate2, kept, decay, root2, size = [hyper[k] for k in range(10, 16)]
-        for param, grad, exp_avg, exp_avg_sq, largest in rows:
-            theta = param.detach() * kept
-            g = -grad if group["maximize"] else grad
-            g = g + param.detach() * decay
-            exp_avg.copy_(exp_avg + (g - exp_avg) * rate1)
-            exp_avg_sq.copy_(exp_avg_sq * beta2 + g * g * rate2)
-            largest.copy_(annx.maximum(largest, exp_avg_sq))
-            denominator = annx.sqrt(largest) / root2 + eps
-            param.copy_(theta - exp_avg / denominator * size)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from annx._core import Tensor
 
 _write_hyper = _core.write_hyper
+_global_norm = _core.ops.global_norm
+_clip_scale = _core.ops.clip_scale_
+_optimizer_step = _core.ops.optimizer_step_
 
 
 class Bucket:
@@ -62,6 +65,8 @@ class FusedOptimizer(Optimizer):
 
     # Numbers in the tensor of hyperparameters.
     _HYPER_LENGTH = 0
+    # Where among them the factor of the gradients stands.
+    _SCALE_AT = 0
     # Whether the state holds the number of steps taken, under "step".
     _COUNTS_STEPS = False
 
@@ -79,6 +84,17 @@ class FusedOptimizer(Optimizer):
     def _first(self, param: Tensor, group: Mapping[str, Any]) -> bool:
         """Whether the state of ``param`` does not exist yet, where a step must know."""
         return False
+
+    def _scale_at(self, group: Mapping[str, Any]) -> int:
+        return self._SCALE_AT
+
+    def _initial(self, param: Tensor, name: str, group: Mapping[str, Any]) -> Tensor:
+        """A state tensor before the first step."""
+        return _creation.zeros_like(param)
+
+    def _scalars(self, group: Mapping[str, Any], count: int) -> dict[str, float]:
+        """What the state holds besides tensors of the parameter's shape, after ``count`` steps."""
+        return {}
 
     @abstractmethod
     def _state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
@@ -105,15 +121,37 @@ class FusedOptimizer(Optimizer):
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        self._run(None)
+        return loss
+
+    def _step_clipped(self, max_norm: float) -> None:
+        """A step with the norm of all gradients bounded, without a pass over them for it."""
+        grads = [p.grad for group in self.param_groups for p in group["params"]]
+        if any(grad is not None and grad.dtype == _core.float64 for grad in grads):
+            super()._step_clipped(max_norm)
+        else:
+            self._run(max_norm)
+
+    def _run(self, max_norm: float | None) -> None:
         self._stepped = True
         _capture.repeat(self._advance, self)
-        for index, group in enumerate(self.param_groups):
-            for bucket, grads in self._work(index, group):
-                _write_hyper(bucket.hyper, self._hyper_values(group, bucket))
-                self._apply(group, bucket, grads)
-                bucket.count += 1
-                bucket.first = False
-        return loss
+        work = [
+            (group, bucket, grads)
+            for index, group in enumerate(self.param_groups)
+            for bucket, grads in self._work(index, group)
+        ]
+        for group, bucket, _ in work:
+            _write_hyper(bucket.hyper, self._hyper_values(group, bucket))
+        if max_norm is not None and work:
+            norm = _global_norm([grad for _, _, grads in work for grad in grads])
+            for group in self.param_groups:
+                hypers = [bucket.hyper for other, bucket, _ in work if other is group]
+                if hypers:
+                    _clip_scale(norm, max_norm, hypers, self._scale_at(group))
+        for group, bucket, grads in work:
+            self._apply(group, bucket, grads)
+            bucket.count += 1
+            bucket.first = False
 
     def _advance(self) -> None:
         """Prepares a replay of the native calls of the last step as one step more.
@@ -159,7 +197,7 @@ class FusedOptimizer(Optimizer):
                 continue
             first = self._first(param, group)
             with _capture.paused():
-                count = self._ensure_state(param, names)
+                count = self._ensure_state(param, names, group)
             key = (str(param.dtype), str(param.device), count, first)
             members.setdefault(key, []).append(param)
         for (_, _, count, first), params in members.items():
@@ -183,7 +221,7 @@ class FusedOptimizer(Optimizer):
             hyper = self._hypers[key] = _creation.zeros(self._HYPER_LENGTH, dtype="float64")
         return hyper
 
-    def _ensure_state(self, param: Tensor, names: tuple[str, ...]) -> int:
+    def _ensure_state(self, param: Tensor, names: tuple[str, ...], group: Mapping[str, Any]) -> int:
         """Makes the state of a parameter where it is missing; returns the steps taken."""
         if not names:
             return 0
@@ -192,7 +230,7 @@ class FusedOptimizer(Optimizer):
             state["step"] = _creation.tensor(0.0)
         for name in names:
             if state.get(name) is None:
-                state[name] = _creation.zeros_like(param)
+                state[name] = self._initial(param, name, group)
         return int(state["step"].item()) if self._COUNTS_STEPS else 0
 
     def _sync(self) -> None:
@@ -205,9 +243,13 @@ class FusedOptimizer(Optimizer):
         self._plan_version += 1
         if plan is None or not self._COUNTS_STEPS:
             return
+        group = self.param_groups[index]
         for bucket in plan.buckets:
             for param in bucket.params:
-                self._state[param]["step"] = _creation.tensor(float(bucket.count))
+                state = self._state[param]
+                state["step"] = _creation.tensor(float(bucket.count))
+                for name, value in self._scalars(group, bucket.count).items():
+                    state[name] = _creation.tensor(value)
 
 
 def check_at_least(op: str, name: str, value: float, least: float = 0.0) -> None:
@@ -223,3 +265,51 @@ def check_no_graph(op: str, group: Mapping[str, Any]) -> None:
             f"[{op}] expected differentiable=False but got True: the step writes in place and is "
             "not recorded; compute the update with ops to differentiate through it"
         )
+
+
+class RuleOptimizer(FusedOptimizer):
+    """An optimizer whose step is a rule of the native ``optimizer_step_``."""
+
+    _HYPER_LENGTH = 12
+    _SCALE_AT = 5
+    _COUNTS_STEPS = True
+
+    @abstractmethod
+    def _rule(self, group: Mapping[str, Any]) -> str:
+        """The rule's name."""
+
+    @abstractmethod
+    def _own(self, group: Mapping[str, Any], step: int) -> list[float]:
+        """The rule's own numbers for step number ``step``, from 1."""
+
+    def _hyper_values(self, group: Mapping[str, Any], bucket: Bucket) -> list[float]:
+        return rule_hyper(group, bucket.count + 1, self._own(group, bucket.count + 1))
+
+    def _apply(self, group: Mapping[str, Any], bucket: Bucket, grads: list[Tensor]) -> None:
+        apply_rule(self._rule(group), bucket, grads)
+
+
+def rule_hyper(group: Mapping[str, Any], step: int, own: list[float]) -> list[float]:
+    """The hyperparameters of ``optimizer_step_``."""
+    values = [
+        group["lr"],
+        group.get("weight_decay", 0.0),
+        group.get("decoupled_weight_decay", False),
+        group["maximize"],
+        step,
+        1.0,
+        *own,
+    ]
+    return values + [0.0] * (RuleOptimizer._HYPER_LENGTH - len(values))
+
+
+def apply_rule(rule: str, bucket: Bucket, grads: list[Tensor]) -> None:
+    """One native step of a bucket, whose slots are in the rule's order."""
+    states = [state for slot in bucket.slots.values() for state in slot]
+    _optimizer_step(bucket.params, grads, states, bucket.hyper, rule)
+
+
+def check_betas(op: str, betas: tuple[float, float]) -> None:
+    """Raises ValueError unless both lie in [0, 1)."""
+    if not all(0.0 <= beta < 1.0 for beta in betas):
+        raise ValueError(f"[{op}] expected betas in [0, 1) but got {betas}")

@@ -39,6 +39,8 @@ class Optimizer(ABC):
 
     # The names a parameter's state may have; empty: any.
     _STATE_KEYS: tuple[str, ...] = ()
+    # Those of them that are single numbers.
+    _SCALAR_KEYS: tuple[str, ...] = ("step",)
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -82,6 +84,13 @@ class Optimizer(ABC):
         """Forgets what is derived from groups and state."""
         # Schedules warn when they are stepped before the optimizer ever was.
         self._stepped = False
+
+    def _step_clipped(self, max_norm: float) -> None:
+        """A step with the norm of all gradients bounded by ``max_norm``."""
+        from annx.nn.utils import clip_grad_norm_
+
+        clip_grad_norm_([p for group in self.param_groups for p in group["params"]], max_norm)
+        self.step()
 
     def _sync(self) -> None:  # noqa: B027
         """Writes into the state what a subclass keeps elsewhere."""
@@ -253,7 +262,7 @@ class Optimizer(ABC):
         if not hasattr(value, "shape"):
             return value
         tensor = _creation.as_tensor(value).detach()
-        if name == "step":
+        if name in self._SCALAR_KEYS:
             return _creation.tensor(float(tensor.item()))
         if self._STATE_KEYS and tuple(tensor.shape) != tuple(param.shape):
             raise ValueError(

@@ -46,6 +46,7 @@ class SGD(FusedOptimizer):
     """
 
     _HYPER_LENGTH = 8
+    _SCALE_AT = 7
     _STATE_KEYS = ("momentum_buffer",)
 
     def __init__(

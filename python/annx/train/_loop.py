@@ -49,19 +49,17 @@ class Compiled:
         if found is not None:
             return found
         objective, optimizer, watched = self.objective, self.optimizer, bool(self.metrics)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
         def train_step(x: Any, y: Any, weight: Any) -> Any:
-            from annx.nn.utils import clip_grad_norm_
-
             optimizer.zero_grad()
             prediction = call_model(model, x)
             target = objective.fit_target(prediction, y)
             loss = objective(prediction, target, weight)
             loss.backward()
-            if clip_grad_norm is not None:
-                clip_grad_norm_(parameters, clip_grad_norm)
-            optimizer.step()
+            if clip_grad_norm is None:
+                optimizer.step()
+            else:
+                optimizer._step_clipped(clip_grad_norm)
             return (loss.detach(), detached(prediction), target) if watched else (loss.detach(),)
 
         step = Step(train_step, model, optimizer, self.run_eagerly)
@@ -142,8 +140,6 @@ def _checked_step(
     clip_grad_norm: float | None,
 ) -> Any:
     """The first step of an epoch: eager, and checked before anything is written."""
-    from annx.nn.utils import clip_grad_norm_
-
     objective, optimizer = compiled.objective, compiled.optimizer
     optimizer.zero_grad()
     prediction = call_model(model, x)
@@ -152,11 +148,10 @@ def _checked_step(
     objective.check_classes(prediction, bounds)
     loss = objective(prediction, target, weight)
     loss.backward()
-    if clip_grad_norm is not None:
-        clip_grad_norm_(
-            [p for group in optimizer.param_groups for p in group["params"]], clip_grad_norm
-        )
-    optimizer.step()
+    if clip_grad_norm is None:
+        optimizer.step()
+    else:
+        optimizer._step_clipped(clip_grad_norm)
     return (loss, detached(prediction), target) if compiled.metrics else (loss,)
 
 

@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from annx.metrics import Metric
     from annx.optim import Optimizer
 
-_OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
+_OPTIMIZERS = {
+    "adadelta": "Adadelta",
+    "adagrad": "Adagrad",
+    "adam": "Adam",
+    "adamax": "Adamax",
+    "adamw": "AdamW",
+    "lion": "Lion",
+    "nadam": "NAdam",
+    "radam": "RAdam",
+    "rmsprop": "RMSprop",
+    "sgd": "SGD",
+}
 
 _METRICS = {
     "accuracy": "Accuracy",

@@ -28,6 +28,29 @@ OPTIMIZERS = {
     "adam_maximize": ("Adam", {"lr": 0.02, "maximize": True}),
     "adamw": ("AdamW", {"lr": 0.02, "weight_decay": 0.2}),
     "adamw_amsgrad": ("AdamW", {"lr": 0.02, "amsgrad": True}),
+    "rmsprop": ("RMSprop", {"lr": 0.02}),
+    "rmsprop_momentum": (
+        "RMSprop",
+        {"lr": 0.02, "alpha": 0.9, "momentum": 0.8, "weight_decay": 0.1},
+    ),
+    "rmsprop_centered": ("RMSprop", {"lr": 0.02, "alpha": 0.95, "centered": True, "eps": 1e-06}),
+    "rmsprop_full": ("RMSprop", {"lr": 0.02, "centered": True, "momentum": 0.5, "maximize": True}),
+    "adagrad": ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1}),
+    "adagrad_initial": ("Adagrad", {"lr": 0.1, "initial_accumulator_value": 0.5, "eps": 0.001}),
+    "adadelta": ("Adadelta", {"lr": 0.8, "weight_decay": 0.05}),
+    "adamax": ("Adamax", {"lr": 0.02, "weight_decay": 0.1}),
+    "nadam": ("NAdam", {"lr": 0.02, "weight_decay": 0.1}),
+    "nadam_decoupled": (
+        "NAdam",
+        {"lr": 0.02, "momentum_decay": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True},
+    ),
+    "radam": ("RAdam", {"lr": 0.02, "weight_decay": 0.1}),
+    "radam_decoupled": (
+        "RAdam",
+        {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1, "decoupled_weight_decay": True},
+    ),
+    "asgd": ("ASGD", {"lr": 0.1, "lambd": 0.1, "t0": 3, "weight_decay": 0.05}),
+    "rprop": ("Rprop", {"lr": 0.05, "step_sizes": (0.03, 0.08)}),
 }
 
 SCHEDULES = {
