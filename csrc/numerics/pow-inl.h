@@ -69,8 +69,8 @@ ANNX_INLINE V pow_of_magnitude(V x, V y) {
   }
 }
 
-// With the special cases of C99 (annex F.9.4.4). Max error in ULP: float32 @POW32@, float64
-// @POW64@.
+// With the special cases of C99 (annex F.9.4.4). Max error in ULP (sampled): float32 0.51, float64
+// 0.97.
 template <class V>
 ANNX_INLINE V pow(V x, V y) {
   using Format = FloatFormat<V>;
