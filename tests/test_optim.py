@@ -440,3 +440,18 @@ def test_a_gradient_that_is_nan_shows_when_clipped():
 def test_hyperparameters_out_of_range(call, message):
     with pytest.raises(ValueError, match=message):
         call([nn.Parameter(annx.ones(2))])
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adagrad", "nadam", "radam", "lion", "adam", "sgd"])
+def test_replayed_steps_with_folded_clipping_have_eager_bits(name):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 8)).astype(np.float32), rng.integers(0, 4, 64)
+    results = []
+    for eager in (True, False):
+        annx.manual_seed(1)
+        model = nn.Sequential(nn.Linear(8, 16), nn.RMSNorm(16), nn.Dropout(0.2), nn.Linear(16, 4))
+        model.compile(optimizer=name, loss="cross_entropy", run_eagerly=eager)
+        model.fit(x, y, epochs=2, batch_size=16, verbose=0, clip_grad_norm=0.3)
+        results.append([values(param).copy() for param in model.parameters()])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
