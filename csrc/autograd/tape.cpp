@@ -327,6 +327,7 @@ void start(Walk& walk, const TensorList& outputs, const TensorList& grad_outputs
       ANNX_CHECK(y.numel() == 1, runtime, "backward",
                  "expected a scalar output or a gradient argument but got shape ", y.shape());
       g = ops::ones_like(y);
+      g.impl()->known_one = true;
     }
     ANNX_CHECK(g.shape() == y.shape(), runtime, "backward", "expected a gradient of shape ",
                y.shape(), " but got ", g.shape());

@@ -69,6 +69,7 @@ class TensorImpl : public RefCounted {
   DType dtype = DType::f32;
   bool contiguous = true;
   bool wrapped_number = false;  // made from a Python number: does not take part in promotion
+  bool known_one = false;       // the 1 that a backward pass starts from
   Ref<GradMeta> grad_meta;
   void* pyobject = nullptr;  // the living Python object of this tensor, not owned
 
@@ -130,6 +131,12 @@ class Tensor {
   [[noreturn]] void fail_not_on_cpu() const;
   Ref<TensorImpl> impl_;
 };
+
+// True for the gradient that backward() starts from, as long as nobody wrote into it: rules may
+// leave out the product with it, also in a recorded step.
+inline bool is_known_one(const Tensor& t) {
+  return t.impl()->known_one && t.storage()->version() == 0;
+}
 
 // True when strides describe row-major memory (sizes of 1 may have any stride).
 bool is_contiguous_layout(const Dims& shape, const Dims& strides);

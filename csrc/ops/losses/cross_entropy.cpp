@@ -1,132 +1,105 @@
-// Cross-entropy straight from logits: softmax, logarithm and the pick of the target in one pass.
-#include <vector>
+// Cross-entropy straight from logits: loss and gradient in one pass over them.
+#include <algorithm>
 
-#include "core/thread_pool.h"
 #include "ops/losses/kernels.h"
 #include "ops/losses/reduction.h"
+#include "ops/reduce/float_ops.h"
 
 namespace annx {
 namespace {
 
+constexpr int64_t kTaskElements = 8192;  // an element costs about a nanosecond
+
 // softmax_xent: logits (rows, classes); target (rows,) int64 or (rows, classes) probabilities;
-// weight (classes,) or none. Outputs per row: loss, weight of the row, max, 1 / sum of exp, sum of q.
-enum Output { kLoss, kRowWeight, kMax, kInvSum, kTargetSum };
+// weight (classes,) or none. Outputs: the loss, (rows,) or reduced to a scalar, and the gradient of
+// its sum with respect to logits, (rows, classes), or nothing where it is not wanted.
+enum Output { kLoss, kGrad };
+enum Attribute { kIgnoreIndex, kSmoothing, kReduction, kWantGrad };
+
+Reduction reduction_of(const Attr& a) { return static_cast<Reduction>(a.i()); }
 
 void xent_infer(const OpCall& c, OutputSpecs& specs) {
-  for (int i = 0; i < 5; ++i) specs.push_back({{c.in(0).size(0)}, c.in(0).dtype()});
+  const Tensor& x = c.in(0);
+  specs.push_back(
+      {reduction_of(c.attr(kReduction)) == Reduction::none ? Dims{x.size(0)} : Dims{}, x.dtype()});
+  specs.push_back({c.attr(kWantGrad).b() ? x.shape() : Dims{0}, x.dtype()});
+}
+
+void check_labels(const int64_t* labels, int64_t rows, int64_t classes, int64_t ignore_index,
+                  const char* op) {
+  for (int64_t r = 0; r < rows; ++r)
+    ANNX_CHECK((labels[r] >= 0 && labels[r] < classes) || labels[r] == ignore_index, index, op,
+               "expected class indices in [0, ", classes - 1, "] but got ", labels[r],
+               " at position ", r);
+}
+
+// What 'mean' divides by: the weights of the rows that count, or the number of rows.
+template <class T>
+double mean_divisor(const XentRows<T>& p, int64_t rows) {
+  if (p.probs) return static_cast<double>(rows);
+  double total = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    if (p.labels[r] == p.ignore_index) continue;
+    total += p.weights ? static_cast<double>(p.weights[p.labels[r]]) : 1.0;
+  }
+  return total;
 }
 
 template <class T>
-struct Problem {
-  Tensor logits, target, weight;
-  int64_t rows, classes, ignore_index;
-  bool indexed;
-  XentRow<T> row;
-
-  Problem(const Tensor& x, const Tensor& t, const Tensor& w, int64_t ignore, double smoothing)
-      : logits(ops::contiguous(x)),
-        target(ops::contiguous(t)),
-        rows(x.size(0)),
-        classes(x.size(1)),
-        ignore_index(ignore),
-        indexed(t.dtype() == DType::i64) {
-    if (w.defined()) weight = ops::contiguous(w);
-    row = {classes,
-           weight.defined() ? weight.data<T>() : nullptr,
-           nullptr,
-           0,
-           static_cast<T>(1 - smoothing),
-           static_cast<T>(smoothing / static_cast<double>(classes))};
-  }
-  bool ignored(int64_t r) const { return indexed && target.data<int64_t>()[r] == ignore_index; }
-  XentRow<T> at(int64_t r) const {
-    XentRow<T> out = row;
-    if (indexed)
-      out.label = target.data<int64_t>()[r];
-    else
-      out.probs = target.data<T>() + r * classes;
-    return out;
-  }
-  int64_t grain() const { return std::max<int64_t>(1, 8192 / std::max<int64_t>(classes, 1)); }
-};
-
-template <class T>
-void xent_forward(const OpCall& c, const XentKernelsOf<T>& k) {
+void xent_run(const OpCall& c, XentFn<T> kernel) {
   GradModeGuard no_grad(false);
-  const Problem<T> p(c.in(0), c.in(1), c.has(2) ? c.in(2) : Tensor(), c.attr(0).i(), c.attr(1).f());
-  if (p.indexed) {
-    for (int64_t r = 0; r < p.rows; ++r) {
-      const int64_t label = p.target.template data<int64_t>()[r];
-      ANNX_CHECK((label >= 0 && label < p.classes) || label == p.ignore_index, index,
-                 "cross_entropy", "expected class indices in [0, ", p.classes - 1, "] but got ",
-                 label, " at position ", r);
-    }
-  }
-  T* out[5];
-  for (int i = 0; i < 5; ++i) out[i] = c.out(i).template data<T>();
-  parallel_for(p.rows, p.grain(), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      if (p.ignored(r)) {
-        for (T* o : out) o[r] = 0;
-        continue;
-      }
-      const XentRow<T> row = p.at(r);
-      XentStats<T> s;
-      k.forward(p.logits.template data<T>() + r * p.classes, row, &s);
-      out[kLoss][r] = s.loss;
-      out[kRowWeight][r] = p.indexed && row.weights ? row.weights[row.label] : T(1);
-      out[kMax][r] = s.max;
-      out[kInvSum][r] = s.inv_sum;
-      out[kTargetSum][r] = s.target_sum;
-    }
+  const Tensor logits = ops::contiguous(c.in(0)), target = ops::contiguous(c.in(1));
+  const Tensor weight = c.has(2) ? ops::contiguous(c.in(2)) : Tensor();
+  const int64_t rows = logits.size(0), classes = logits.size(1);
+  const bool indexed = target.dtype() == DType::i64;
+  const double smoothing = c.attr(kSmoothing).f();
+  XentRows<T> p{};
+  p.classes = classes;
+  p.weights = weight.defined() ? weight.data<T>() : nullptr;
+  p.probs = indexed ? nullptr : target.data<T>();
+  p.labels = indexed ? target.data<int64_t>() : nullptr;
+  p.ignore_index = c.attr(kIgnoreIndex).i();
+  p.keep = static_cast<T>(1 - smoothing);
+  p.spread = static_cast<T>(smoothing / static_cast<double>(classes));
+  if (indexed) check_labels(p.labels, rows, classes, p.ignore_index, "cross_entropy");
+  const Reduction reduction = reduction_of(c.attr(kReduction));
+  const double divisor = reduction == Reduction::mean ? mean_divisor(p, rows) : 1;
+  p.scale = static_cast<T>(1 / divisor);
+
+  const bool reduced = reduction != Reduction::none;
+  const Tensor buffer = reduced ? reduce::scratch<T>(rows) : c.out(kLoss);
+  T* loss = buffer.data<T>();
+  T* grad = c.attr(kWantGrad).b() ? c.out(kGrad).data<T>() : nullptr;
+  const T* x = logits.data<T>();
+  const int64_t grain = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(classes, 1));
+  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
+    XentRows<T> part = p;
+    if (part.probs) part.probs += begin * classes;
+    if (part.labels) part.labels += begin;
+    kernel(x + begin * classes, end - begin, part, loss + begin,
+           grad ? grad + begin * classes : nullptr);
   });
+  if (!reduced) return;
+  if (rows == 0) {
+    *c.out(kLoss).data<T>() = static_cast<T>(0 / divisor);
+  } else {
+    reduce::reduce_axes(loss, {rows}, {0}, c.out(kLoss).data<T>(), reduce::SumOp<T>{divisor});
+  }
 }
 
 void xent_kernel(const OpCall& c) {
   if (c.in(0).dtype() == DType::f32)
-    xent_forward<float>(c, loss_kernels().xent_f32);
+    xent_run<float>(c, loss_kernels().xent_f32);
   else
-    xent_forward<double>(c, loss_kernels().xent_f64);
+    xent_run<double>(c, loss_kernels().xent_f64);
 }
 
-// Inputs: gradient of the row losses, logits, target, weight, max, inv_sum, target_sum.
-void xent_backward_infer(const OpCall& c, OutputSpecs& specs) {
-  specs.push_back({c.in(1).shape(), c.in(1).dtype()});
+Cost xent_cost(const OpCall& c) {
+  const auto n = static_cast<double>(c.in(0).nbytes());
+  double bytes = n + static_cast<double>(c.in(1).nbytes());
+  for (const Tensor& t : c.outputs) bytes += static_cast<double>(t.nbytes());
+  return {6 * static_cast<double>(c.in(0).numel()), bytes};
 }
-
-template <class T>
-void xent_backward(const OpCall& c, const XentKernelsOf<T>& k) {
-  GradModeGuard no_grad(false);
-  const Problem<T> p(c.in(1), c.in(2), c.has(3) ? c.in(3) : Tensor(), c.attr(0).i(), c.attr(1).f());
-  const Tensor g = ops::contiguous(c.in(0));
-  T* out = c.out().template data<T>();
-  parallel_for(p.rows, p.grain(), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      T* o = out + r * p.classes;
-      if (p.ignored(r)) {
-        std::fill_n(o, p.classes, T(0));
-        continue;
-      }
-      k.backward(p.logits.template data<T>() + r * p.classes, p.at(r),
-                 c.in(4).template data<T>()[r], c.in(5).template data<T>()[r],
-                 c.in(6).template data<T>()[r], g.template data<T>()[r], o);
-    }
-  });
-}
-
-void xent_backward_kernel(const OpCall& c) {
-  if (c.in(1).dtype() == DType::f32)
-    xent_backward<float>(c, loss_kernels().xent_f32);
-  else
-    xent_backward<double>(c, loss_kernels().xent_f64);
-}
-
-const OpDef xent_backward_def = {.name = "softmax_xent_backward",
-                                 .signature = "",
-                                 .doc = "",
-                                 .infer = xent_backward_infer,
-                                 .kernel = xent_backward_kernel,
-                                 .flags = kInternal};
 
 // q as a tensor of ops, for gradients of gradients.
 Tensor target_matrix(const Tensor& x, const Tensor& target, const Tensor& weight,
@@ -145,20 +118,36 @@ Tensor target_matrix(const Tensor& x, const Tensor& target, const Tensor& weight
   return q;
 }
 
+// The same sum as mean_divisor, as a tensor.
+Tensor mean_divisor(const Tensor& x, const Tensor& target, const Tensor& weight,
+                    int64_t ignore_index) {
+  if (target.dtype() != DType::i64) return ops::number(static_cast<double>(x.size(0)));
+  const Tensor keep = ops::ne(target, ops::number(static_cast<double>(ignore_index)));
+  Tensor counts = ops::cast(keep, x.dtype());
+  if (weight.defined()) {
+    const Tensor safe = ops::where(keep, target, ops::zeros_like(target));
+    counts = counts * call(def::index_select, {weight, safe}, {Attr(0)});
+  }
+  return ops::sum(counts);
+}
+
 void xent_rule(BackwardCall& b) {
-  const Tensor g = b.grad(kLoss);
+  Tensor g = b.grad(kLoss);
   if (!g.defined() || !b.needs(0)) return;
+  const Reduction reduction = reduction_of(b.attr(kReduction));
+  if (!grad_enabled()) {
+    const Tensor grad = b.output(kGrad);
+    if (is_known_one(g)) return b.set(0, grad);
+    return b.set(0, grad * (reduction == Reduction::none ? ops::unsqueeze(g, 1) : g));
+  }
   const Tensor x = b.input(0), target = b.input(1);
   const Tensor weight = b.input_count() > 2 ? b.input(2) : Tensor();
-  if (!grad_enabled()) {
-    b.set(0, call(xent_backward_def,
-                  {g, x, target, weight, b.output(kMax), b.output(kInvSum), b.output(kTargetSum)},
-                  {b.attr(0), b.attr(1)}));
-    return;
-  }
-  const Tensor q = target_matrix(x, target, weight, b.attr(0).i(), b.attr(1).f());
+  const int64_t ignore_index = b.attr(kIgnoreIndex).i();
+  const Tensor q = target_matrix(x, target, weight, ignore_index, b.attr(kSmoothing).f());
+  if (reduction == Reduction::mean) g = g / mean_divisor(x, target, weight, ignore_index);
+  if (reduction == Reduction::none) g = ops::unsqueeze(g, 1);
   const Tensor p = call(def::softmax, {x}, {Attr(1)});
-  b.set(0, ops::unsqueeze(g, 1) * (p * ops::sum(q, {1}, true) - q));
+  b.set(0, g * (p * ops::sum(q, {1}, true) - q));
 }
 
 const OpDef xent_def = {.name = "softmax_xent",
@@ -167,8 +156,8 @@ const OpDef xent_def = {.name = "softmax_xent",
                         .infer = xent_infer,
                         .kernel = xent_kernel,
                         .backward = xent_rule,
-                        .saves = save_input(0) | save_input(1) | save_input(2) | save_output(kMax) |
-                                 save_output(kInvSum) | save_output(kTargetSum),
+                        .cost = xent_cost,
+                        .saves = save_input(0) | save_input(1) | save_input(2) | save_output(kGrad),
                         .flags = kInternal};
 
 // cross_entropy ----------------------------------------------------------------------------------
@@ -214,26 +203,27 @@ TensorList cross_entropy(const OpCall& c) {
   check_cross_entropy(c, indexed);
   const Tensor x =
       class_rows(is_integral(c.in(0).dtype()) ? ops::cast(c.in(0), DType::f32) : c.in(0));
-  Dims row_shape = c.in(0).shape();
-  row_shape.erase(c.in(0).dim() == 1 ? 0 : 1);
-  const Tensor target = indexed ? ops::reshape(ops::cast(c.in(1), DType::i64), {-1})
-                                : class_rows(ops::cast(c.in(1), x.dtype()));
+  Tensor target = ops::cast(c.in(1), indexed ? DType::i64 : x.dtype());
+  if (!indexed) {
+    target = class_rows(target);
+  } else if (target.dim() != 1) {
+    target = ops::reshape(target, {-1});
+  }
   const Tensor weight = c.has(2) ? ops::cast(c.in(2), x.dtype()) : Tensor();
-  Tensor rows, row_weight;
+  Tensor loss;
   if (!indexed && grad_enabled() && target.requires_grad()) {
     // Learned targets: differentiable in both.
     const Tensor q = target_matrix(x, target, weight, 0, c.attr(2).f());
-    rows = -ops::sum(q * call(def::log_softmax, {x}, {Attr(1)}), {1});
+    loss = reduce_loss(-ops::sum(q * call(def::log_softmax, {x}, {Attr(1)}), {1}), reduction);
   } else {
-    TensorList out = call_all(xent_def, {x, target, weight}, {c.attr(0), c.attr(2)});
-    rows = out[kLoss];
-    row_weight = out[kRowWeight].detach();
+    const bool want_grad = grad_enabled() && x.requires_grad();
+    loss = call(xent_def, {x, target, weight},
+                {c.attr(0), c.attr(2), Attr(static_cast<int64_t>(reduction)), Attr(want_grad)});
   }
-  if (reduction == Reduction::none) return {ops::reshape(rows, row_shape)};
-  const Tensor total = ops::sum(rows);
-  if (reduction == Reduction::sum) return {total};
-  if (!indexed) return {total / ops::number(static_cast<double>(rows.numel()))};
-  return {total / ops::sum(row_weight)};
+  if (reduction != Reduction::none || c.in(0).dim() == 2) return {loss};
+  Dims row_shape = c.in(0).shape();
+  row_shape.erase(c.in(0).dim() == 1 ? 0 : 1);
+  return {ops::reshape(loss, row_shape)};
 }
 
 // nll_loss ---------------------------------------------------------------------------------------
@@ -255,12 +245,8 @@ TensorList nll_loss(const OpCall& c) {
   const int64_t classes = rows.size(1), ignore = c.attr(0).i();
   const Tensor keep = ops::ne(labels, ops::number(static_cast<double>(ignore)));
   const Tensor safe = ops::where(keep, labels, ops::zeros_like(labels));
-  for (int64_t i = 0; i < labels.numel(); ++i) {
-    const int64_t label = ops::contiguous(labels).data<int64_t>()[i];
-    ANNX_CHECK((label >= 0 && label < classes) || label == ignore, index, "nll_loss",
-               "expected class indices in [0, ", classes - 1, "] but got ", label, " at position ",
-               i);
-  }
+  check_labels(ops::contiguous(labels).data<int64_t>(), labels.numel(), classes, ignore,
+               "nll_loss");
   const Tensor at = ops::unsqueeze(safe, 1);
   Tensor picked = -ops::reshape(call(def::gather, {rows, at}, {Attr(1)}), {-1});
   Tensor w = ops::cast(keep, rows.dtype());

@@ -9,34 +9,30 @@ struct LossKernel {
   ElementwiseFn f32, f64, grad_a_f32, grad_a_f64, grad_b_f32, grad_b_f64;
 };
 
-// One row of softmax cross-entropy. The target of class c is
-//   q[c] = w[c] (keep p[c] + spread), p one-hot at label when probs is null, w = 1 when weights is.
+// Rows of softmax cross-entropy. The target of class c is
+//   q[c] = w[c] (keep p[c] + spread), p one-hot at the row's label when probs is null, w = 1 when
+// weights is. Rows whose label is ignore_index have loss and gradient 0.
 template <class T>
-struct XentRow {
+struct XentRows {
   int64_t classes;
-  const T* weights;
-  const T* probs;
-  int64_t label;
+  const T* weights;       // classes
+  const T* probs;         // rows x classes, or null
+  const int64_t* labels;  // rows, where probs is null
+  int64_t ignore_index;
   T keep, spread;  // 1 - smoothing and smoothing / classes
-};
-template <class T>
-struct XentStats {
-  T loss, max, inv_sum, target_sum;  // target_sum is the sum of q
+  T scale;         // of the gradient
 };
 
 template <class T>
-struct XentKernelsOf {
-  void (*forward)(const T* logits, const XentRow<T>& row, XentStats<T>* out);
-  void (*backward)(const T* logits, const XentRow<T>& row, T max, T inv_sum, T target_sum, T grad,
-                   T* out);
-};
+using XentFn = void (*)(const T* logits, int64_t rows, const XentRows<T>& p, T* loss, T* grad);
 
 struct LossKernels {
 #define ANNX_LOSS(name, ...) LossKernel name;
 #include "ops/losses/rows.def"
 #undef ANNX_LOSS
-  XentKernelsOf<float> xent_f32;
-  XentKernelsOf<double> xent_f64;
+  // grad may be null.
+  XentFn<float> xent_f32;
+  XentFn<double> xent_f64;
 };
 ANNX_DECLARE_KERNELS(LossKernels, loss_kernels)
 

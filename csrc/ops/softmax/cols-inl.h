@@ -44,7 +44,7 @@ void softmax_cols(const typename V::Scalar* x, int64_t n, int64_t width, int64_t
       for (int64_t j = 0; j < w; j += V::lanes) {
         const int64_t count = w - j;
         const V shifted = load_part<V>(x + i * stride + j, count) - load<V>(top + j);
-        const V e = exp(shifted);
+        const V e = exp_or_zero(shifted);
         store_part(y + i * stride + j, Log ? shifted : e, count);
         sums.add(i, j, e);
       }
@@ -84,7 +84,7 @@ void softmax_cols_backward(const typename V::Scalar* g, const typename V::Scalar
         const int64_t at = i * stride + j;
         const V gv = load_part<V>(g + at, count), yv = load_part<V>(y + at, count);
         const V sum = sums.result(j);
-        store_part(dx + at, Log ? fnma(exp(yv), sum, gv) : yv * (gv - sum), count);
+        store_part(dx + at, Log ? fnma(exp_or_zero(yv), sum, gv) : yv * (gv - sum), count);
       }
     }
   }

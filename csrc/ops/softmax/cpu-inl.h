@@ -1,6 +1,8 @@
 // Softmax, log-softmax and logsumexp of float32 and float64.
 #include "ops/reduce/sum-inl.h"
 
+#include "ops/softmax/passes-inl.h"
+
 #include "ops/softmax/cols-inl.h"
 #include "ops/softmax/rows-inl.h"
 

@@ -3,44 +3,6 @@
 
 namespace {
 
-// The largest element; NaN may or may not win, which the sum of the exponentials makes good.
-template <class V>
-ANNX_INLINE typename V::Scalar row_max(const typename V::Scalar* x, int64_t n) {
-  constexpr int64_t L = V::lanes;
-  const V low = splat<V>(-__builtin_inf());
-  V a0 = low, a1 = low;
-  int64_t i = 0;
-  for (; i + 2 * L <= n; i += 2 * L) {
-    a0 = max(a0, load<V>(x + i));
-    a1 = max(a1, load<V>(x + i + L));
-  }
-  if (i + L <= n) {
-    a0 = max(a0, load<V>(x + i));
-    i += L;
-  }
-  if (i < n) a1 = max(a1, select(first_n<V>(n - i), load_n<V>(x + i, n - i), low));
-  return hmax(max(a0, a1));
-}
-
-// exp(x - top), on the way into the sum.
-template <class V>
-struct ShiftedExp {
-  V top;
-  ANNX_INLINE_MEMBER V operator()(const typename V::Scalar* p, int64_t, int64_t n) const {
-    return exp(load_part<V>(p, n) - top);
-  }
-};
-template <class V>
-struct StoredShiftedExp {
-  V top;
-  typename V::Scalar* y;
-  ANNX_INLINE_MEMBER V operator()(const typename V::Scalar* p, int64_t at, int64_t n) const {
-    const V e = exp(load_part<V>(p, n) - top);
-    store_part(y + at, e, n);
-    return e;
-  }
-};
-
 // g * y and g, for the sums of the backward passes.
 template <class V>
 struct RowProduct {
@@ -50,11 +12,6 @@ struct RowProduct {
   }
 };
 
-template <class V>
-struct ScaleBy {
-  V factor;
-  ANNX_INLINE_MEMBER V operator()(V x) const { return x * factor; }
-};
 template <class V>
 struct LogShift {
   V top, log_sum;
@@ -68,7 +25,7 @@ struct SoftmaxGradient {
 template <class V>
 struct LogSoftmaxGradient {
   V sum;
-  ANNX_INLINE_MEMBER V operator()(V g, V y) const { return fnma(exp(y), sum, g); }
+  ANNX_INLINE_MEMBER V operator()(V g, V y) const { return fnma(exp_or_zero(y), sum, g); }
 };
 
 template <class V>
@@ -97,7 +54,7 @@ ANNX_INLINE void short_rows(const typename V::Scalar* x, int64_t rows, int64_t n
     const int64_t left = (rows - r) * n;
     const V v = load_part<V>(x, left);
     const V top = splat<V>(hmax(select(real, v, splat<V>(-__builtin_inf()))));
-    const V e = select(real, exp(v - top), zero<V>());
+    const V e = select(real, exp_or_zero(v - top), zero<V>());
     store_row(y, e * splat<V>(T{1} / hsum(e)), n, left);
   }
 }
@@ -168,6 +125,14 @@ void log_softmax_rows_backward(const typename V::Scalar* g, const typename V::Sc
   }
 }
 
+template <class V>
+struct AnyExp {
+  V top;
+  ANNX_INLINE_MEMBER V operator()(const typename V::Scalar* p, int64_t, int64_t n) const {
+    return exp(load_part<V>(p, n) - top);
+  }
+};
+
 // max + log(sum(exp(x - max))); an infinite maximum is left out of the difference, so that
 // rows of -inf give -inf and rows with inf give inf.
 template <class V>
@@ -176,7 +141,7 @@ void logsumexp_rows(const typename V::Scalar* x, int64_t rows, int64_t n, typena
   for (int64_t r = 0; r < rows; ++r, x += n) {
     const T largest = row_max<V>(x, n);
     const T top = largest - largest == T{0} ? largest : T{0};
-    const double sum = sum_run<V>(x, n, ShiftedExp<V>{splat<V>(top)});
+    const double sum = sum_run<V>(x, n, AnyExp<V>{splat<V>(top)});
     T lanes[V::lanes];
     store(lanes, log_of<V>(sum));
     y[r] = top + lanes[0];
