@@ -81,6 +81,7 @@ from annx.nn._loss import TripletMarginLoss as TripletMarginLoss
 from annx.nn._module import Module as Module
 from annx.nn._norm import GroupNorm as GroupNorm
 from annx.nn._norm import LayerNorm as LayerNorm
+from annx.nn._norm import RMSNorm as RMSNorm
 from annx.nn._pool import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from annx.nn._pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from annx.nn._pool import AdaptiveAvgPool3d as AdaptiveAvgPool3d
@@ -103,7 +104,6 @@ from annx.nn._rnn_cell import GRUCell as GRUCell
 from annx.nn._rnn_cell import LSTMCell as LSTMCell
 from annx.nn._rnn_cell import RNNCell as RNNCell
 from annx.nn._rnn_cell import RNNCellBase as RNNCellBase
-from annx.nn._norm import RMSNorm as RMSNorm
 from annx.nn._sparse import Embedding as Embedding
 from annx.nn._transformer import Transformer as Transformer
 from annx.nn._transformer import TransformerDecoder as TransformerDecoder
