@@ -296,7 +296,8 @@ def test_views_slices_and_strided_arguments() -> None:
 
 def test_random_numbers_continue_the_stream() -> None:
     def draw(x: annx.Tensor) -> annx.Tensor:
-        return x + annx.randn(4) + F.dropout(annx.rand(4), 0.5)
+        mixed = x + annx.randn(4) + F.dropout(annx.rand(4), 0.5) + annx.bernoulli(annx.ones(4) / 2)
+        return mixed[annx.randperm(4)] + annx.randint(0, 1000, (4,))
 
     captured = annx.jit(draw)
     x = annx.zeros(4)

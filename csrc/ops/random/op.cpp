@@ -73,6 +73,27 @@ TensorList randn(const OpCall& c) { return {draw(normal_def, c.attr(0), c.attr(1
 
 // randint, randperm -----------------------------------------------------------------------------
 
+// Uniform numbers to integers: low, high and the numbers are attributes 0, 1 and input 0.
+void integers_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({c.in(0).shape(), DType::i64});
+}
+void integers_kernel(const OpCall& c) {
+  const int64_t low = c.attr(0).i(), high = c.attr(1).i();
+  const double range = static_cast<double>(high) - static_cast<double>(low);
+  const double* u = c.in(0).data<double>();
+  int64_t* out = c.out().data<int64_t>();
+  for (int64_t i = 0; i < c.out().numel(); ++i)
+    out[i] = std::min(
+        static_cast<int64_t>(static_cast<uint64_t>(low) + static_cast<uint64_t>(u[i] * range)),
+        high - 1);
+}
+const OpDef integers_def = {.name = "random_integers",
+                            .signature = "",
+                            .doc = "",
+                            .infer = integers_infer,
+                            .kernel = integers_kernel,
+                            .flags = kInternal};
+
 TensorList randint(const OpCall& c) {
   const int64_t low = c.attr(0).i(), high = c.attr(1).i();
   numel_of(Dims(c.attr(2).ints()), "randint");
@@ -80,15 +101,26 @@ TensorList randint(const OpCall& c) {
   const DType dtype = c.attr(3).is_none() ? DType::i64 : c.attr(3).dtype();
   const Tensor u =
       call(uniform_def, {}, {random_key(next_random_state()), c.attr(2), Attr(DType::f64)});
-  const Tensor out = Tensor::empty(u.shape(), DType::i64);
-  const double range = static_cast<double>(high) - static_cast<double>(low);
-  for (int64_t i = 0; i < u.numel(); ++i)
-    out.data<int64_t>()[i] =
-        std::min(static_cast<int64_t>(static_cast<uint64_t>(low) +
-                                      static_cast<uint64_t>(u.data<double>()[i] * range)),
-                 high - 1);
-  return {ops::cast(out, dtype)};
+  return {ops::cast(call(integers_def, {u}, {Attr(low), Attr(high)}), dtype)};
 }
+
+// Uniform numbers to a permutation, after Fisher and Yates.
+void permutation_kernel(const OpCall& c) {
+  const int64_t n = c.out().numel();
+  const double* u = c.in(0).data<double>();
+  int64_t* p = c.out().data<int64_t>();
+  for (int64_t i = 0; i < n; ++i) p[i] = i;
+  for (int64_t i = n - 1; i > 0; --i) {
+    const auto j = static_cast<int64_t>(u[i] * static_cast<double>(i + 1));
+    std::swap(p[i], p[std::min(j, i)]);
+  }
+}
+const OpDef permutation_def = {.name = "random_permutation",
+                               .signature = "",
+                               .doc = "",
+                               .infer = integers_infer,
+                               .kernel = permutation_kernel,
+                               .flags = kInternal};
 
 TensorList randperm(const OpCall& c) {
   const int64_t n = c.attr(0).i();
@@ -96,14 +128,7 @@ TensorList randperm(const OpCall& c) {
   numel_of(Dims{n}, "randperm");
   const Tensor u =
       call(uniform_def, {}, {random_key(next_random_state()), Attr(Ints{n}), Attr(DType::f64)});
-  Tensor out = Tensor::empty({n}, DType::i64);
-  int64_t* p = out.data<int64_t>();
-  for (int64_t i = 0; i < n; ++i) p[i] = i;
-  for (int64_t i = n - 1; i > 0; --i) {  // Fisher and Yates
-    const auto j = static_cast<int64_t>(u.data<double>()[i] * static_cast<double>(i + 1));
-    std::swap(p[i], p[std::min(j, i)]);
-  }
-  return {out};
+  return {call(permutation_def, {u})};
 }
 
 TensorList bernoulli(const OpCall& c) {

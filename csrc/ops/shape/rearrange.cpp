@@ -153,6 +153,7 @@ TensorList repeat_interleave(const OpCall& c) {
   else
     d = normalize_dim(c.attr(0).i(), x.dim(), "repeat_interleave");
   const bool number = repeats.impl()->wrapped_number;  // in the dtype of input by now
+  if (call_observer() && !number) call_observer()->depends_on_values("repeat_interleave");
   const bool integers = is_integral(repeats.dtype()) && repeats.dtype() != DType::b8;
   ANNX_CHECK(number || (integers && repeats.dim() <= 1), value, "repeat_interleave",
              "expected repeats as an int or as integers of one dimension but got ", repeats.dtype(),
