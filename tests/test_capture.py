@@ -110,6 +110,48 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+class First(nn.Module):
+    """The output of a recurrent layer without its state."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: annx.Tensor) -> annx.Tensor:
+        return self.layer(x)[0]
+
+
+MODELS |= {
+    "convolution": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3),
+            nn.GroupNorm(4, 16),
+            nn.Dropout2d(0.3),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        ),
+        (4, 3, 12, 12),
+    ),
+    "depthwise": (
+        lambda: nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 16, 1)),
+        (2, 8, 9, 9),
+    ),
+    "winograd": (lambda: nn.Conv2d(16, 16, 3, padding=1), (2, 16, 14, 14)),
+    "transposed": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2), (2, 4, 5, 5)),
+    "lstm": (lambda: First(nn.LSTM(5, 7, 2, dropout=0.3, bidirectional=True)), (6, 3, 5)),
+    "gru": (lambda: First(nn.GRU(5, 7)), (6, 3, 5)),
+    "transformer": (
+        lambda: nn.TransformerEncoderLayer(16, 4, 32, dropout=0.1, batch_first=True),
+        (3, 9, 16),
+    ),
+    "rms_norm": (lambda: nn.Sequential(nn.Linear(6, 8), nn.RMSNorm(8)), (4, 6)),
+}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_modules(name: str) -> None:
     model, shape = MODELS[name]
@@ -123,6 +165,10 @@ OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
     "adam": lambda p: optim.Adam(p, lr=0.01),
     "amsgrad": lambda p: optim.Adam(p, lr=0.01, amsgrad=True),
     "adamw": lambda p: optim.AdamW(p, lr=0.01, weight_decay=0.1),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01),
+    "adagrad": lambda p: optim.Adagrad(p, lr=0.01),
+    "nadam": lambda p: optim.NAdam(p, lr=0.01),
+    "lion": lambda p: optim.Lion(p, lr=0.01),
 }
 
 

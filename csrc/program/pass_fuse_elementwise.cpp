@@ -111,10 +111,11 @@ class Fuser {
   std::vector<int> memory_order(const Open& g) const {
     std::vector<int> order(static_cast<size_t>(g.shape.size()));
     for (size_t d = 0; d < order.size(); ++d) order[d] = static_cast<int>(d);
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    std::sort(order.begin(), order.end(), [&](int a, int b) {
       const bool unit_a = g.shape[a] == 1, unit_b = g.shape[b] == 1;
-      if (unit_a || unit_b) return unit_a && !unit_b;
-      return g.strides[a] > g.strides[b];
+      if (unit_a != unit_b) return unit_a;
+      if (!unit_a && g.strides[a] != g.strides[b]) return g.strides[a] > g.strides[b];
+      return a < b;
     });
     return order;
   }

@@ -24,8 +24,10 @@ void plan_arena(Program& p) {
       live[static_cast<size_t>(at)] += rounded(buffer.bytes);
   }
   p.live_bytes = *std::max_element(live.begin(), live.end());
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-    return p.buffers[static_cast<size_t>(a)].bytes > p.buffers[static_cast<size_t>(b)].bytes;
+  std::sort(order.begin(), order.end(), [&](int a, int b) {
+    const size_t x = p.buffers[static_cast<size_t>(a)].bytes;
+    const size_t y = p.buffers[static_cast<size_t>(b)].bytes;
+    return x != y ? x > y : a < b;
   });
   std::vector<int> placed;  // by offset
   p.arena_bytes = 0;
