@@ -423,3 +423,21 @@ def test_loading_optimizer_state_is_noticed() -> None:
     # The state dict shares memory with the optimizer that went on: only its steps are the same.
     assert int(opt.state_dict()["state"][0]["step"].item()) == 3
     assert w.detach().numpy().shape == want.shape
+
+
+def test_what_a_host_call_writes_is_read_after_it() -> None:
+    from annx import _capture
+
+    state = annx.zeros(3)
+
+    @annx.jit
+    def f(x: annx.Tensor) -> tuple[annx.Tensor, annx.Tensor]:
+        before = annx.exp(state + x)
+        _capture.repeat(lambda: state.copy_(state + 1))
+        return before * 2, annx.exp(state + x) * 3
+
+    x = annx.zeros(3)
+    f(x)
+    before, after = f(x)
+    assert before.tolist() == (annx.exp(x) * 2).tolist()
+    assert after.tolist() == (annx.exp(x + 1) * 3).tolist()

@@ -69,6 +69,7 @@ void merge_common_subexpressions(Program& p) {
   std::unordered_map<const OpDef*, std::vector<int>> seen;
   std::vector<Instruction> kept;
   for (Instruction& i : p.instructions) {
+    if (i.host >= 0) seen.clear();  // it may write what was read before
     for (int& v : i.in)
       if (v >= 0) v = value_now[static_cast<size_t>(v)];
     for (int& v : i.out) v = value_now[static_cast<size_t>(v)];

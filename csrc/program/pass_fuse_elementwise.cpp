@@ -55,7 +55,7 @@ class Fuser {
   void close_for(const Instruction& i, const std::vector<size_t>& except) {
     for (size_t k = 0; k < open_.size();) {
       const Open& g = groups_[open_[k]];
-      bool close = i.host >= 0 && false;
+      bool close = i.host >= 0;  // it may write what the group reads
       if (std::find(except.begin(), except.end(), open_[k]) == except.end()) {
         for (int v : i.in) close = close || (v >= 0 && made_buffer(g, value(v).buffer));
         for (int b : i.writes) close = close || reads(g, b) || made_buffer(g, b);
