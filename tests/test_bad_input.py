@@ -226,6 +226,16 @@ CASES: dict[str, Case] = {
     "batch of 0": Case(lambda: fit(x, y, batch_size=0), ValueError, ["[fit]", "batch_size", "0"]),
     "fit before compile": Case(lambda: model().fit(x, y), RuntimeError, ["[fit]", "compile"]),
     "fit on another width": Case(lambda: fit(x[:, :3], y), ValueError, ["4", "3", "(in 0: Linear"]),
+    "logits where probabilities belong": Case(
+        lambda: F.binary_cross_entropy(annx.tensor([0.5, 1.5]), annx.ones(2)),
+        ValueError,
+        ["[binary_cross_entropy]", "[0, 1]", "1.5", "position 1", "with_logits"],
+    ),
+    "index_select out of range": Case(
+        lambda: annx.index_select(annx.zeros(3, 2), 0, annx.tensor([5])),
+        IndexError,
+        ["[index_select]", "[-3, 2]", "5"],
+    ),
     "NaN targets": Case(fit_nan_targets, ValueError, ["[fit]", "NaN", "row 3"]),
     "learning rate below 0": Case(
         lambda: annx.optim.SGD(model().parameters(), lr=-1.0), ValueError, ["lr", "-1.0"]

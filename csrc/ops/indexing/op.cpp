@@ -10,23 +10,30 @@ namespace {
 
 // index: x[:, i, :, j] with integer arrays ------------------------------------------------------
 
+// Another op that is an index speaks under its own name. From Python the number of arrays follows.
+const char* index_speaker(const OpCall& c) {
+  return c.attrs.size() > 1 && c.attr(1).kind() == Attr::Kind::text ? c.attr(1).text() : "index";
+}
+
 void index_infer(const OpCall& c, OutputSpecs& specs) {
+  const char* op = index_speaker(c);
   for (int i = 1; i < c.inputs.size(); ++i)
-    ANNX_CHECK(is_integral(c.in(i).dtype()) && c.in(i).dtype() != DType::b8, type, "index",
+    ANNX_CHECK(is_integral(c.in(i).dtype()) && c.in(i).dtype() != DType::b8, type, op,
                "expected integer arrays as indices but got dtype ", c.in(i).dtype());
-  const IndexPlan p = plan_index(c.in(0).shape(), c.inputs, 1, c.attr(0).ints(), "index");
-  numel_of(p.shape, "index");
+  const IndexPlan p = plan_index(c.in(0).shape(), c.inputs, 1, c.attr(0).ints(), op);
+  numel_of(p.shape, op);
   specs.push_back({p.shape, c.in(0).dtype()});
 }
 
 void index_kernel(const OpCall& c) {
+  const char* op = index_speaker(c);
   GradModeGuard no_grad(false);
   const Tensor x = ops::contiguous(c.in(0));
   const size_t size = itemsize(x.dtype());
-  const IndexPlan p = plan_index(x.shape(), c.inputs, 1, c.attr(0).ints(), "index");
+  const IndexPlan p = plan_index(x.shape(), c.inputs, 1, c.attr(0).ints(), op);
   const char* src = static_cast<const char*>(x.raw());
   char* dst = static_cast<char*>(c.out().raw());
-  walk_index(p, x.shape(), c.inputs, 1, "index", [&](int64_t from, int64_t to, int64_t run) {
+  walk_index(p, x.shape(), c.inputs, 1, op, [&](int64_t from, int64_t to, int64_t run) {
     std::memcpy(dst + static_cast<size_t>(to) * size, src + static_cast<size_t>(from) * size,
                 static_cast<size_t>(run) * size);
   });
@@ -70,7 +77,7 @@ TensorList index_select(const OpCall& c) {
   const int d = normalize_dim(c.attr(0).i(), c.in(0).dim(), "index_select");
   ANNX_CHECK(c.in(1).dim() == 1, value, "index_select",
              "expected a one-dimensional index but got shape ", c.in(1).shape());
-  return {call(def::index, {c.in(0), c.in(1)}, {Attr(Ints{d})})};
+  return {call(def::index, {c.in(0), c.in(1)}, {Attr(Ints{d}), Attr("index_select")})};
 }
 
 void embedding_infer(const OpCall& c, OutputSpecs& specs) {

@@ -1,4 +1,6 @@
 // Losses of one prediction and one target each: mse, l1, huber, smooth_l1, binary cross-entropy, KL.
+#include <algorithm>
+
 #include "ops/elementwise/unary_rule.h"
 #include "ops/losses/kernels.h"
 #include "ops/losses/reduction.h"
@@ -127,9 +129,44 @@ Tensor weighted(const Tensor& loss, const OpCall& c, int weight) {
   return c.has(weight) ? ops::mul(loss, c.in(weight)) : loss;
 }
 
+// NaN passes: a diverged network shows as a loss that is NaN.
+template <typename T>
+void check_probabilities(const Tensor& input) {
+  const T* x = input.data<T>();
+  const int64_t n = input.numel();
+  bool outside = false;
+  for (int64_t i = 0; i < n; ++i) outside |= (x[i] < T(0)) | (x[i] > T(1));
+  if (!outside) return;
+  const T* bad = std::find_if(x, x + n, [](T v) { return v < T(0) || v > T(1); });
+  ANNX_CHECK(false, value, "binary_cross_entropy", "expected probabilities in [0, 1] but got ",
+             *bad, " at position ", bad - x,
+             "; for logits there is binary_cross_entropy_with_logits");
+}
+
+void checked_bce_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor input = ops::contiguous(c.in(0));
+  if (input.dtype() == DType::f64)
+    check_probabilities<double>(input);
+  else
+    check_probabilities<float>(input);
+  bce_kernel(c);
+}
+
+// Not kElementwise: inside a fused group only the formula would run.
+const OpDef checked_bce_def = {.name = "bce_loss",
+                               .signature = "",
+                               .doc = "",
+                               .infer = infer_pair,
+                               .kernel = checked_bce_kernel,
+                               .backward = bce_backward,
+                               .cost = elementwise_cost,
+                               .saves = save_input(0) | save_input(1),
+                               .flags = kInternal};
+
 TensorList binary_cross_entropy(const OpCall& c) {
   const Reduction r = parse_reduction(c.attr(0).text(), c.name());
-  return {reduce_loss(weighted(elementwise_loss(c, bce_def), c, 2), r)};
+  return {reduce_loss(weighted(elementwise_loss(c, checked_bce_def), c, 2), r)};
 }
 
 TensorList binary_cross_entropy_with_logits(const OpCall& c) {
