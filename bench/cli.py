@@ -47,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
                      help=f"of samples a contender (default {Effort.seconds})")  # fmt: skip
     run.add_argument("--seed", type=int, default=0, help="of the order of contenders")
     run.add_argument("--list", action="store_true", help="print the cases and stop")
+    run.add_argument("--memory", action="store_true",
+                     help="memory, first call and floor of training steps")  # fmt: skip
 
     compare = commands.add_parser(
         "compare",
@@ -160,6 +162,15 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
     if arguments.target == ["avx2"] and arguments.against:
         _again_with(peers.AVX2_ONLY, argv)
+    if arguments.memory:
+        from . import footprint
+
+        target = arguments.target[0] if arguments.target else ""
+        found = footprint.run(cases, arguments.against, arguments.threads, target, _say)
+        if arguments.json:
+            _write(arguments.json, found)
+            _say(f"written to {arguments.json}")
+        return 0
     options = Options(
         against=arguments.against,
         threads=arguments.threads,

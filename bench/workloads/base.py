@@ -2,7 +2,7 @@
 
 A workload writes its model once, for a library given as ``lib`` (``annx`` or ``torch``, whose names
 agree). Both start from the same weights and see the same batch; their losses are compared over the
-first steps, without dropout, before anything is timed.
+first steps, without dropout, before anything is timed. A prediction is one forward pass.
 """
 
 from __future__ import annotations
@@ -16,47 +16,53 @@ import numpy as np
 from ..problem import Array, module
 
 CHECKED_STEPS = 3
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
 
 
 class Workload(ABC):
     name: ClassVar[str]
     lr: ClassVar[float] = 1e-3
+    images: ClassVar[tuple[str, ...]] = ()  # of the batch: what may lie channels last in memory
 
     @abstractmethod
     def model(self, lib: Any, drop: float) -> Any:
         """The network; `drop` scales its dropout, 0 where losses are compared."""
 
+    def forward(self, lib: Any, model: Any, batch: dict[str, Any]) -> Any:
+        """The prediction; `batch` maps names to tensors."""
+        return model(batch["x"])
+
     @abstractmethod
     def loss(self, lib: Any, model: Any, batch: dict[str, Any]) -> Any:
-        """One forward pass to a scalar; `batch` maps names to tensors."""
+        """One forward pass to a scalar."""
 
     @abstractmethod
-    def data(self, rng: np.random.Generator) -> dict[str, Array]:
-        """One batch."""
+    def data(self, rng: np.random.Generator, batch: int) -> dict[str, Array]:
+        """One batch of so many samples."""
 
-    def weights(self, rng: np.random.Generator) -> dict[str, Array]:
-        """Values for every parameter by its name, uniform by fan-in."""
+    def weights(self, rng: np.random.Generator, library: str = "annx") -> dict[str, Array]:
+        """Values for every parameter by its name, uniform by fan-in: the same from any library."""
         found: dict[str, Array] = {}
-        for name, p in self.model(module("annx"), 0.0).named_parameters():
+        for name, p in self.model(module(library), 0.0).named_parameters():
             shape = tuple(p.shape)
             bound = 1 / np.sqrt(np.prod(shape[1:]) if len(shape) > 1 else shape[0])
             found[name] = rng.uniform(-bound, bound, shape).astype(np.float32)
         return found
 
-    def step(
+    def _set_up(
         self,
         library: str,
         weights: dict[str, Array],
         data: dict[str, Array],
         drop: float,
-        wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function,
-        wide: bool = False,
-        **adam: Any,
-    ) -> Callable[[], Any]:
-        """One step of training with Adam, as a user writes it; returns the loss.
-
-        `wrap` is what a user may put around the step (a compiler); `wide` computes in float64.
-        """
+        wide: bool,
+        channels_last: bool,
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """The library, the model with these weights, and the batch."""
         lib = module(library)
         model = self.model(lib, drop)
         if wide:
@@ -64,8 +70,30 @@ class Workload(ABC):
         state = dict(model.state_dict())
         state.update({name: lib.from_numpy(values.copy()) for name, values in weights.items()})
         model.load_state_dict(state)
-        model.train()
         batch = {name: lib.from_numpy(array) for name, array in data.items()}
+        if channels_last:
+            model.to(memory_format=lib.channels_last)
+            for name in self.images:
+                batch[name] = batch[name].to(memory_format=lib.channels_last)
+        return lib, model, batch
+
+    def step(
+        self,
+        library: str,
+        weights: dict[str, Array],
+        data: dict[str, Array],
+        drop: float,
+        wrap: Wrap = _as_it_is,
+        wide: bool = False,
+        channels_last: bool = False,
+        **adam: Any,
+    ) -> Callable[[], Any]:
+        """One step of training with Adam, as a user writes it; returns the loss.
+
+        `wrap` is what a user may put around the step (a compiler); `wide` computes in float64.
+        """
+        lib, model, batch = self._set_up(library, weights, data, drop, wide, channels_last)
+        model.train()
         optimizer = module(f"{library}.optim").Adam(model.parameters(), lr=self.lr, **adam)
 
         def run(batch: dict[str, Any]) -> Any:
@@ -77,3 +105,28 @@ class Workload(ABC):
 
         step = wrap(run)
         return lambda: step(batch)
+
+    def predict(
+        self,
+        library: str,
+        weights: dict[str, Array],
+        data: dict[str, Array],
+        wrap: Wrap = _as_it_is,
+        wide: bool = False,
+        channels_last: bool = False,
+    ) -> Callable[[], Any]:
+        """One forward pass without gradients, in the mode of evaluation; returns the prediction."""
+        lib, model, batch = self._set_up(library, weights, data, 1.0, wide, channels_last)
+        model.eval()
+
+        def run(batch: dict[str, Any]) -> Any:
+            return self.forward(lib, model, batch)
+
+        predict = wrap(run)
+        unrecorded = lib.inference_mode if hasattr(lib, "inference_mode") else lib.no_grad
+
+        def call() -> Any:
+            with unrecorded():
+                return predict(batch)
+
+        return call

@@ -27,8 +27,8 @@ class GuideMlp(Workload):
             nn.Linear(32, 1),
         )
 
-    def data(self, rng: np.random.Generator) -> dict[str, Array]:
-        return {"x": normal(rng, 32, 10), "y": normal(rng, 32, 1)}
+    def data(self, rng: np.random.Generator, batch: int) -> dict[str, Array]:
+        return {"x": normal(rng, batch, 10), "y": normal(rng, batch, 1)}
 
     def loss(self, lib: Any, model: Any, batch: dict[str, Any]) -> Any:
-        return lib.nn.functional.mse_loss(model(batch["x"]), batch["y"])
+        return lib.nn.functional.mse_loss(self.forward(lib, model, batch), batch["y"])

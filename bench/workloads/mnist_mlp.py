@@ -25,8 +25,8 @@ class MnistMlp(Workload):
             nn.Linear(64, 10),
         )
 
-    def data(self, rng: np.random.Generator) -> dict[str, Array]:
-        return {"x": normal(rng, 128, 784), "y": rng.integers(0, 10, 128)}
+    def data(self, rng: np.random.Generator, batch: int) -> dict[str, Array]:
+        return {"x": normal(rng, batch, 784), "y": rng.integers(0, 10, batch)}
 
     def loss(self, lib: Any, model: Any, batch: dict[str, Any]) -> Any:
-        return lib.nn.functional.cross_entropy(model(batch["x"]), batch["y"])
+        return lib.nn.functional.cross_entropy(self.forward(lib, model, batch), batch["y"])

@@ -24,8 +24,13 @@ class Vae(Workload):
         )
         return nn.Sequential(encoder, nn.Linear(256, 2), nn.Linear(256, 2), decoder)
 
-    def data(self, rng: np.random.Generator) -> dict[str, Array]:
-        return {"x": rng.random((128, 784), dtype=np.float32), "noise": normal(rng, 128, 2)}
+    def data(self, rng: np.random.Generator, batch: int) -> dict[str, Array]:
+        return {"x": rng.random((batch, 784), dtype=np.float32), "noise": normal(rng, batch, 2)}
+
+    def forward(self, lib: Any, model: Any, batch: dict[str, Any]) -> Any:
+        """The reconstruction from the mean code."""
+        encoder, to_mean, _, decoder = model
+        return decoder(to_mean(encoder(batch["x"])))
 
     def loss(self, lib: Any, model: Any, batch: dict[str, Any]) -> Any:
         encoder, to_mean, to_log_variance, decoder = model
@@ -36,4 +41,4 @@ class Vae(Workload):
             decoder(code), batch["x"], reduction="sum"
         )
         divergence = -0.5 * (1 + log_variance - mean * mean - log_variance.exp()).sum()
-        return (fit + divergence) / 128
+        return (fit + divergence) / len(batch["x"])
