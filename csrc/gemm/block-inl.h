@@ -45,16 +45,17 @@ static constexpr GemmTileKernel<V> kTiles[kGemmMaxRows + 1][kGemmMaxVectors + 1]
     ANNX_TILE_ROW(12)};
 #undef ANNX_TILE_ROW
 
-// All rows of `vectors` vectors of columns, of which `cols` columns exist.
+// All rows of `vectors` panels of columns. Of the first panel's columns the first `skip` are left
+// alone, `cols` after them exist; the rest goes through a buffer.
 template <class V>
 static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels panels,
-                          const typename V::Scalar* b, int64_t b_rs, int vectors, int64_t cols,
-                          typename V::Scalar* c) {
+                          const typename V::Scalar* b, int64_t b_rs, int vectors, int64_t skip,
+                          int64_t cols, typename V::Scalar* c) {
   using T = typename V::Scalar;
   const int64_t width = vectors * V::lanes;
   alignas(64) T edge[kGemmMaxRows * kGemmMaxVectors * V::lanes];
-  GemmTile<T> tile = {block.k, block.a, block.a_rs, block.a_cs,     b,
-                      b_rs,    c,       block.c_rs, block.from_zero};
+  GemmTile<T> tile = {block.k, block.a,       block.a_rs, block.a_cs, b,
+                      b_rs,    block.b_panel, c,          block.c_rs, block.from_zero};
   for (int64_t q = 0; q < panels.count; ++q) {
     const int64_t rows = panels.rows + (q < panels.extra ? 1 : 0);
     if (block.a_packed) {
@@ -69,13 +70,15 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
       if (!block.from_zero) {
         for (int64_t i = 0; i < rows; ++i) {
           for (int64_t j = 0; j < width; j += V::lanes) store(edge + i * width + j, zero<V>());
-          copy_few(c + i * block.c_rs, cols, edge + i * width);
+          copy_few(c + i * block.c_rs, cols, edge + i * width + skip);
         }
       }
       tile.c = edge;
       tile.c_rs = width;
       kernel(tile);
-      for (int64_t i = 0; i < rows; ++i) copy_few(edge + i * width, cols, c + i * block.c_rs);
+      for (int64_t i = 0; i < rows; ++i) {
+        copy_few(edge + i * width + skip, cols, c + i * block.c_rs);
+      }
     }
     tile.a += rows * (block.a_packed ? block.k : block.a_rs);
     c += rows * block.c_rs;
@@ -84,29 +87,30 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
 
 template <class V>
 static void gemm_block(const GemmBlock<typename V::Scalar>& block) {
-  using T = typename V::Scalar;
   const RowPanels panels = RowPanels::of(block.m);
-  const int64_t width = block.vectors * V::lanes;
-  for (int64_t j = 0; j < block.n; j += width) {
-    const T* b = block.b + j / width * block.b_panel;
-    T* c = block.c + j;
-    const int64_t cols = block.n - j < width ? block.n - j : width;
-    // In a packed panel the last vector is there in full and goes with its neighbours.
-    const bool padded = block.b_tail == nullptr;
-    const int64_t count = padded ? (cols + V::lanes - 1) / V::lanes : cols / V::lanes;
-    int64_t v = 0;
-    while (v < count) {
-      int vectors = static_cast<int>(count - v);
-      while (kTiles<V>[panels.rows][vectors] == nullptr) --vectors;
-      const int64_t left = cols - v * V::lanes;
-      const int64_t tile_cols = left < vectors * V::lanes ? left : vectors * V::lanes;
-      block_columns<V>(block, panels, b + v * V::lanes, block.b_rs, vectors, tile_cols,
-                       c + v * V::lanes);
-      v += vectors;
-    }
-    const int64_t left = cols - v * V::lanes;
-    if (left > 0) {
-      block_columns<V>(block, panels, block.b_tail, block.b_tail_rs, 1, left, c + v * V::lanes);
-    }
+  const bool padded = block.b_tail == nullptr;
+  const int64_t count = padded ? (block.n + V::lanes - 1) / V::lanes : block.n / V::lanes;
+  // Tiles of more than one vector begin with a panel: all but the last hold whole panels.
+  int64_t v = 0;
+  while (v < count) {
+    int vectors = static_cast<int>(count - v < block.vectors ? count - v : block.vectors);
+    while (kTiles<V>[panels.rows][vectors] == nullptr) --vectors;
+    const int64_t left = block.n - v * V::lanes;
+    const int64_t cols = left < vectors * V::lanes ? left : vectors * V::lanes;
+    const auto* b =
+        block.b + v / kBlocking.vectors * block.b_panel + v % kBlocking.vectors * V::lanes;
+    block_columns<V>(block, panels, b, block.b_rs, vectors, 0, cols, block.c + v * V::lanes);
+    v += vectors;
+  }
+  const int64_t left = block.n - v * V::lanes;
+  if (left <= 0) return;
+  const int64_t skip = block.tail_overlaps ? V::lanes - left : 0;
+  if (skip > 0 && block.from_zero) {
+    // The columns of the panel before are computed again, to the same bits.
+    block_columns<V>(block, panels, block.b_tail, block.b_tail_rs, 1, 0, V::lanes,
+                     block.c + block.n - V::lanes);
+  } else {
+    block_columns<V>(block, panels, block.b_tail, block.b_tail_rs, 1, skip, left,
+                     block.c + v * V::lanes);
   }
 }

@@ -5,7 +5,7 @@
 //   avx512 12 x 2: 24 + 2 + 1 of 32 zmm    avx2 6 x 1: 12 + 2 + 1 of 16 ymm
 //   neon    6 x 1: 24 + 4 + 1 of 32 q      scalar: memory, any shape does
 // Products of few rows have too few chains for the latency of fma, so their tiles are wider:
-// wide[r] vectors for a product of r <= rows rows.
+// wide[r] vectors, whole panels, for a product of r <= rows rows.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct GemmBlocking {
 inline constexpr GemmBlocking kGemmBlockingScalar = {4, 1, {0, 1, 1, 1, 1}, 512, 64, 2048};
 inline constexpr GemmBlocking kGemmBlockingAvx2 = {6, 1, {0, 4, 2, 2, 1, 1, 1}, 512, 256, 2048};
 inline constexpr GemmBlocking kGemmBlockingAvx512 = {
-    12, 2, {0, 8, 8, 8, 6, 4, 4, 3, 3, 2, 2, 2, 2}, 512, 256, 2048};
+    12, 2, {0, 8, 8, 8, 6, 4, 4, 2, 2, 2, 2, 2, 2}, 512, 256, 2048};
 inline constexpr GemmBlocking kGemmBlockingNeon = {6, 1, {0, 4, 2, 2, 1, 1, 1}, 512, 128, 2048};
 
 }  // namespace annx

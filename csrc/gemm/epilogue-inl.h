@@ -1,4 +1,4 @@
-// What follows the chains: bias, then activation, in place over a block of C that is still in cache.
+// What follows the chains: alpha, bias, then activation, in place over a block of C still in cache.
 
 struct EpilogueNone {
   template <class V>
@@ -44,47 +44,48 @@ struct EpilogueSilu {
 };
 
 // One column of vectors at a time, so that its bias stays in a register. Without a bias nothing is
-// added: adding 0 would turn -0 into 0.
+// added: adding 0 would turn -0 into 0. Multiplying by an alpha of 1 changes nothing.
 template <class V, class F>
-ANNX_NOINLINE void epilogue_block(int64_t rows, int64_t cols, typename V::Scalar* c, int64_t c_rs,
-                                  const typename V::Scalar* bias, F activation) {
+ANNX_NOINLINE void epilogue_block(const GemmEpilogue<typename V::Scalar>& e, F activation) {
   using T = typename V::Scalar;
-  for (int64_t j = 0; j < cols; j += V::lanes) {
-    const int64_t n = cols - j < V::lanes ? cols - j : V::lanes;
-    const V b = bias != nullptr ? load_n<V>(bias + j, n) : zero<V>();
-    T* p = c + j;
+  const V alpha = splat<V>(e.alpha);
+  for (int64_t j = 0; j < e.cols; j += V::lanes) {
+    const int64_t n = e.cols - j < V::lanes ? e.cols - j : V::lanes;
+    const bool add = e.bias != nullptr;
+    const V b = add ? load_n<V>(e.bias + j, n) : zero<V>();
+    T* p = e.c + j;
     if (n < V::lanes) {
       alignas(64) T edge[V::lanes];
-      for (int64_t i = 0; i < rows; ++i, p += c_rs) {
-        const V x = load_n<V>(p, n);
-        store(edge, activation(bias != nullptr ? x + b : x));
+      for (int64_t i = 0; i < e.rows; ++i, p += e.c_rs) {
+        const V x = alpha * load_n<V>(p, n);
+        store(edge, activation(add ? x + b : x));
         copy_few(edge, n, p);
       }
-    } else if (bias != nullptr) {
-      for (int64_t i = 0; i < rows; ++i, p += c_rs) store(p, activation(load<V>(p) + b));
+    } else if (add) {
+      for (int64_t i = 0; i < e.rows; ++i, p += e.c_rs)
+        store(p, activation(alpha * load<V>(p) + b));
     } else {
-      for (int64_t i = 0; i < rows; ++i, p += c_rs) store(p, activation(load<V>(p)));
+      for (int64_t i = 0; i < e.rows; ++i, p += e.c_rs) store(p, activation(alpha * load<V>(p)));
     }
   }
 }
 
 template <class V>
-static void gemm_epilogue(int64_t rows, int64_t cols, typename V::Scalar* c, int64_t c_rs,
-                          const typename V::Scalar* bias, Activation activation) {
-  switch (activation) {
+static void gemm_epilogue(const GemmEpilogue<typename V::Scalar>& e) {
+  switch (e.activation) {
     case Activation::none:
-      return epilogue_block<V>(rows, cols, c, c_rs, bias, EpilogueNone{});
+      return epilogue_block<V>(e, EpilogueNone{});
     case Activation::relu:
-      return epilogue_block<V>(rows, cols, c, c_rs, bias, EpilogueRelu{});
+      return epilogue_block<V>(e, EpilogueRelu{});
     case Activation::sigmoid:
-      return epilogue_block<V>(rows, cols, c, c_rs, bias, EpilogueSigmoid{});
+      return epilogue_block<V>(e, EpilogueSigmoid{});
     case Activation::tanh:
-      return epilogue_block<V>(rows, cols, c, c_rs, bias, EpilogueTanh{});
+      return epilogue_block<V>(e, EpilogueTanh{});
     case Activation::gelu:
-      return epilogue_block<V>(rows, cols, c, c_rs, bias, EpilogueGelu{});
+      return epilogue_block<V>(e, EpilogueGelu{});
     case Activation::gelu_tanh:
-      return epilogue_block<V>(rows, cols, c, c_rs, bias, EpilogueGeluTanh{});
+      return epilogue_block<V>(e, EpilogueGeluTanh{});
     case Activation::silu:
-      return epilogue_block<V>(rows, cols, c, c_rs, bias, EpilogueSilu{});
+      return epilogue_block<V>(e, EpilogueSilu{});
   }
 }

@@ -10,9 +10,10 @@
 namespace annx {
 
 // C [m, n] (+)= A [m, k] B [k, n], all of it in cache.
-// B comes in panels of `vectors` vectors: column j of panel q at row p is b[q b_panel + p b_rs + j].
-// Columns beyond the last whole vector are read from `b_tail` (k rows of one vector, b_tail_rs
-// apart), so that nothing beyond B is touched; it is null when the last panel is padded.
+// B comes in panels of `blocking.vectors` vectors: column j of panel q at row p is b[q b_panel + p b_rs + j]. In
+// place, a panel is simply the next columns. Columns beyond the last whole panel are the last `rest`
+// ones of `b_tail` (k rows of one vector, b_tail_rs apart), so that nothing beyond B is touched; it is
+// null when the last panel is padded.
 template <class T>
 struct GemmBlock {
   int64_t m, n, k;
@@ -21,30 +22,56 @@ struct GemmBlock {
   bool a_packed;  // by pack_a: a_rs and a_cs are not used
   const T* b;
   int64_t b_rs, b_panel;
-  int vectors;
+  int vectors;  // of a tile
   const T* b_tail;
   int64_t b_tail_rs;
+  bool tail_overlaps;  // b_tail begins with columns of the panel before
   T* c;
   int64_t c_rs;
   bool from_zero;  // start the chains from 0, not from C
+};
+
+// c = activation(alpha c + bias)
+template <class T>
+struct GemmEpilogue {
+  int64_t rows, cols;
+  T* c;
+  int64_t c_rs;
+  T alpha;
+  const T* bias;  // or null
+  Activation activation;
+};
+
+// out = grad activation'(saved); saved is the activation's output for relu, sigmoid and tanh, else its
+// input. sums, if not null, gets the sums over the rows of out. All three may be the same memory.
+template <class T>
+struct GemmGradientBlock {
+  int64_t rows, cols;
+  const T* grad;
+  int64_t grad_rs;
+  const T* saved;
+  int64_t saved_rs;
+  T* out;  // or null, when only sums are wanted
+  int64_t out_rs;
+  T* sums;
+  Activation activation;
 };
 
 template <class T>
 struct GemmKernelsOf {
   GemmBlocking blocking;
   void (*block)(const GemmBlock<T>& block);
-  // A contiguous down its columns (row stride 1) into row panels as `block` takes them; out has room
-  // for m k elements and one vector.
-  void (*pack_a)(int64_t m, int64_t k, const T* a, int64_t a_cs, T* out);
-  // Panels of `width` columns, a multiple of the vector: out[q panel + p width + j]. The last panel
-  // is filled up with zeros.
+  // A, with one stride of 1, into row panels as `block` takes them: m k elements, and room for a
+  // vector more.
+  void (*pack_a)(int64_t m, int64_t k, const T* a, int64_t a_rs, int64_t a_cs, T* out);
+  // Panels of `width` columns, which is one vector or blocking.vectors: out[q panel + p width + j]. The
+  // last panel is filled up with zeros.
   void (*pack_b)(int64_t k, int64_t n, const T* b, int64_t b_rs, int64_t b_cs, int64_t width,
                  int64_t panel, T* out);
   // out[j out_rs + i] = x[i x_rs + j]
   void (*transpose)(int64_t rows, int64_t cols, const T* x, int64_t x_rs, T* out, int64_t out_rs);
-  // In place: c = activation(c + bias).
-  void (*epilogue)(int64_t rows, int64_t cols, T* c, int64_t c_rs, const T* bias,
-                   Activation activation);
+  void (*epilogue)(const GemmEpilogue<T>& epilogue);
+  void (*gradient)(const GemmGradientBlock<T>& gradient);
 };
 
 struct GemmKernels {
@@ -53,5 +80,14 @@ struct GemmKernels {
 };
 
 ANNX_DECLARE_KERNELS(GemmKernels, gemm_kernels)
+
+template <class T>
+const GemmKernelsOf<T>& gemm_kernels_of(Target target = active_target()) {
+  if constexpr (sizeof(T) == 4) {
+    return gemm_kernels_for(target).f32;
+  } else {
+    return gemm_kernels_for(target).f64;
+  }
+}
 
 }  // namespace annx

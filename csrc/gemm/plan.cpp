@@ -6,12 +6,18 @@
 namespace annx {
 namespace {
 
-// Fewest multiply-adds worth a task of its own, about 2 us; and how many tasks are enough.
+// Fewest multiply-adds worth a task of its own, about 2 us; from kFewTasks on tasks grow with the
+// product; and how many tasks are enough.
 constexpr int64_t kTaskWork = int64_t{1} << 17;
+constexpr int64_t kFewTasks = 8;
+// Vectors of columns that pay for packing A.
+constexpr int64_t kRepackVectors = 8;
 constexpr int64_t kTasksWanted = 32;
-// Rows that pay for bringing a B panel into L1 again.
-constexpr int64_t kTaskRows = 48;
-constexpr int64_t kSlabBytes = int64_t{1} << 25;
+// Row panels that pay for bringing a B panel into L1 again.
+constexpr int64_t kTaskPanels = 4;
+// Packed B of the shared path, and of a slab of the blocked path.
+constexpr int64_t kSharedBytes = int64_t{3} << 20;
+constexpr int64_t kSlabBytes = int64_t{1} << 22;
 
 // Cost of transposing one element, in vector fmas; measured on Zen 4.
 constexpr double kTransposeCost = 0.3;
@@ -27,29 +33,75 @@ double cost(const GemmShape& s, int64_t lanes) {
   return m * k * static_cast<double>(ceil_div(s.n, lanes)) + pack;
 }
 
-// Reading A in place costs nothing while one of its strides is 1.
-bool packs_a(const GemmShape& s, int64_t lanes, int vectors) {
-  const int64_t passes = ceil_div(s.n, lanes * vectors);
-  return s.a_cs != 1 && s.a_rs != 1 && passes >= 2;
+// Whether `lines` cache lines, `stride` bytes apart, do not fit into the sets of L1 they fall on
+// (32 KiB, 8 ways of 64 lines).
+bool conflicts(int64_t stride, int64_t lines) {
+  const int64_t sets = stride % 64 == 0 ? 64 / std::gcd(stride / 64, int64_t{64}) : 64;
+  return lines > 8 * sets;
 }
 
-// In place, B is read in rows of a panel's width. Where they fall on few sets of L1 (32 KiB, 8 ways
-// of 64 lines) each pass fetches them again from L2, which a tile of few rows cannot wait for; a page
-// apart they also cost the others too much.
+// Reading A in place is free where its rows are contiguous. Where its columns are, a tile reads one
+// line per k, which must stay in L1 for the next tile.
+bool packs_a(const GemmShape& s, int64_t kc, int64_t passes) {
+  if (s.a_cs == 1 || passes < 2) return false;
+  if (s.a_rs != 1) return true;
+  return passes >= 4 && conflicts(s.a_cs * s.item, 2 * std::min(s.k, kc));
+}
+
+// In place, B is read in rows of a panel's width. Where they fall on few sets of L1 each pass
+// fetches them again from L2, which a tile of few rows cannot wait for; a page apart they also cost
+// the others too much.
 bool packs_b(const GemmShape& s, const GemmBlocking& blocking) {
   if (s.b_cs != 1) return true;
   const int64_t passes = ceil_div(s.m, blocking.rows);
   const int64_t stride = s.b_rs * s.item;
-  const int64_t sets = stride % 64 == 0 ? 64 / std::gcd(stride / 64, int64_t{64}) : 64;
-  const bool conflict = std::min(s.k, blocking.kc) > 8 * sets;
+  const bool conflict = conflicts(stride, std::min(s.k, blocking.kc));
   if (blocking.rows < 8) return conflict && passes >= 4;
   return (conflict || stride >= 4096) && passes >= 8 && stride >= 2048;
+}
+
+// The grid of tasks: enough of them, with little work that pads and with tiles that share operands.
+void cut(const GemmShape& s, GemmPlan& plan, int64_t lanes, int64_t max_panels, int64_t max_n) {
+  const int64_t width = plan.width;
+  const int64_t columns = ceil_div(s.n, width);
+  const int64_t work = s.m * round_up(s.n, lanes) * s.k;
+  const int64_t tasks = work / kTaskWork;
+  const int64_t wanted =
+      std::min(kTasksWanted, tasks < kFewTasks ? tasks : kFewTasks + (tasks - kFewTasks) / 8) /
+      s.batch;
+  // Each task of its own packs its A again, and wants enough columns for it.
+  const bool repacks = plan.pack_a && plan.path == GemmPath::own;
+  const int64_t most_n = repacks ? std::max<int64_t>(1, s.n / (kRepackVectors * lanes)) : columns;
+  const int64_t least_m = ceil_div(plan.rows.panels, max_panels);
+  const int64_t least_n = ceil_div(columns, std::max<int64_t>(1, max_n / width));
+  int64_t best_m = least_m, best_n = least_n;
+  double best = 0;
+  if (wanted > least_m * least_n) {
+    const int64_t most = ceil_div(plan.rows.panels, least_m);
+    for (int64_t panels = most; panels >= std::min(most, kTaskPanels); --panels) {
+      const int64_t tasks_m = ceil_div(plan.rows.panels, panels);
+      const int64_t tasks_n =
+          std::min(columns, std::max(least_n, std::min(most_n, ceil_div(wanted, tasks_m))));
+      const int64_t task_columns = ceil_div(columns, tasks_n);
+      const double missing = static_cast<double>(std::max<int64_t>(0, wanted - tasks_m * tasks_n));
+      const double score = static_cast<double>(tasks_m * panels * tasks_n * task_columns) *
+                           (1 + 0.5 / static_cast<double>(task_columns * width / lanes) +
+                            0.5 / static_cast<double>(panels)) *
+                           (1 + 0.02 * missing);
+      if (best == 0 || score < best) best = score, best_m = tasks_m, best_n = tasks_n;
+      if (tasks_m >= wanted) break;
+    }
+  }
+  plan.block_panels = ceil_div(plan.rows.panels, best_m);
+  plan.block_n = ceil_div(columns, best_n) * width;
+  plan.tasks_m = ceil_div(plan.rows.panels, plan.block_panels);
+  plan.tasks_n = ceil_div(s.n, plan.block_n);
 }
 
 }  // namespace
 
 GemmShape turned_shape(const GemmShape& s) {
-  return {s.n, s.m, s.k, s.b_cs, s.b_rs, s.a_cs, s.a_rs, s.item, s.batch};
+  return {s.n, s.m, s.k, s.b_cs, s.b_rs, s.a_cs, s.a_rs, s.item, s.batch, false};
 }
 
 GemmPlan plan_gemm(const GemmShape& given, const GemmBlocking& blocking) {
@@ -57,48 +109,41 @@ GemmPlan plan_gemm(const GemmShape& given, const GemmBlocking& blocking) {
   const int64_t lanes = 64 / given.item;
   const GemmShape other = turned_shape(given);
   const double turning = 2 * kTransposeCost * static_cast<double>(given.m * given.n);
-  plan.turned = cost(other, lanes) + turning < cost(given, lanes);
+  plan.turned = !given.packed && cost(other, lanes) + turning < cost(given, lanes);
   const GemmShape s = plan.turned ? other : given;
 
-  const int64_t rows = blocking.rows;
   const int64_t n_vectors = ceil_div(s.n, lanes);
-  plan.pack_b = packs_b(s, blocking);
-  int64_t widest = s.m <= rows ? blocking.wide[s.m] : blocking.vectors;
-  // A wider panel written by transposition would not stay in L1.
-  if (s.b_cs != 1) widest = std::min<int64_t>(widest, 4);
+  plan.rows = GemmRows::of(s.m, blocking.rows);
+  plan.pack_b = !s.packed && packs_b(s, blocking);
+  const int64_t widest = s.m <= blocking.rows ? blocking.wide[s.m] : blocking.vectors;
   plan.vectors = static_cast<int>(std::min(widest, n_vectors));
-  plan.pack_a = packs_a(s, lanes, plan.vectors);
+  // A panel of the target, or several where tiles are wider.
+  plan.width = lanes * round_up(plan.vectors, blocking.vectors);
+  const int64_t width = plan.width;
 
-  const int64_t width = plan.vectors * lanes;
-  const int64_t block_cols = std::max(width, blocking.nc / s.item / width * width);
-  int64_t tasks_m = ceil_div(s.m, blocking.mc);
-  int64_t tasks_n = ceil_div(s.n, block_cols);
-  const int64_t work = s.m * n_vectors * lanes * s.k;
-  const int64_t wanted = std::min(kTasksWanted, work / kTaskWork) / s.batch;
-  const int64_t least_rows = plan.pack_b ? kTaskRows : 2 * rows;
-  while (tasks_m * tasks_n < wanted) {
-    // A task wants many rows, for its B panels, rather than many columns.
-    const bool can_m = ceil_div(s.m, tasks_m + 1) >= least_rows;
-    const bool can_n = ceil_div(s.n, tasks_n + 1) >= width;
-    if (!can_n && !can_m) break;
-    if (can_m && (!can_n || s.m * tasks_n >= s.n * tasks_m)) {
-      ++tasks_m;
-    } else {
-      ++tasks_n;
-    }
+  const int64_t b_bytes = s.k * round_up(s.n, width) * s.item;
+  const int64_t max_panels = std::max<int64_t>(1, blocking.mc / blocking.rows);
+  const bool large =
+      !plan.turned && !s.packed && s.batch == 1 && s.m >= 192 && s.n >= 192 && s.k >= 128;
+  if (large && (b_bytes > kSharedBytes || s.a_rs == 1 || s.m * s.k * s.item > 4 * kSharedBytes)) {
+    plan.path = GemmPath::blocked;
+    plan.pack_a = plan.pack_b = true;
+  } else {
+    plan.pack_a = packs_a(s, blocking.kc, ceil_div(s.n, width));
   }
-  plan.block_m = ceil_div(s.m, tasks_m);
-  plan.block_n = round_up(ceil_div(s.n, tasks_n), width);
+  cut(s, plan, lanes, max_panels, blocking.nc / s.item);
+  if (plan.path == GemmPath::own && plan.pack_b && plan.tasks_m > 1) plan.path = GemmPath::shared_b;
 
-  plan.share_b = plan.pack_b && plan.block_m < s.m;
-  const int64_t column_bytes = std::max<int64_t>(1, s.k) * s.item;
-  plan.slab_n = std::max(plan.block_n, kSlabBytes / column_bytes / plan.block_n * plan.block_n);
   // Of few rows a B panel is read once, right after it was packed: small enough for L1.
-  const bool once = plan.block_m <= rows && plan.pack_b && !plan.share_b;
+  const bool once = plan.rows.panels == 1 && plan.pack_b && plan.path == GemmPath::own;
   const int64_t kc = once ? std::max<int64_t>(64, 16384 / (width * s.item)) : blocking.kc;
   const int64_t blocks = std::max<int64_t>(1, ceil_div(s.k, kc));
   plan.kc = std::max<int64_t>(1, round_up(ceil_div(s.k, blocks), 8));
   plan.nc = once ? width : plan.block_n;
+  const int64_t column_bytes =
+      std::max<int64_t>(1, plan.path == GemmPath::blocked ? plan.kc : s.k) * s.item;
+  plan.slab_n = std::max(plan.block_n, kSlabBytes / column_bytes / plan.block_n * plan.block_n);
+  plan.slab_m = std::max<int64_t>(1, kSlabBytes / column_bytes / plan.max_block_m());
   return plan;
 }
 

@@ -6,11 +6,18 @@ struct GemmTile {
   const T* a;
   int64_t a_rs, a_cs;
   const T* b;
-  int64_t b_rs;
+  int64_t b_rs, b_panel;  // from row to row, and from panel to panel of kBlocking.vectors vectors
   T* c;
   int64_t c_rs;
   bool from_zero;
 };
+
+// GCC would load all of A's elements ahead of the products and so run out of the 32 registers.
+#if defined(ANNX_TARGET_NEON)
+#define ANNX_KEEP_LOADS_IN_ORDER() asm volatile("" ::: "memory")
+#else
+#define ANNX_KEEP_LOADS_IN_ORDER()
+#endif
 
 // One loop over k and nothing else in it: a second loop (unrolling by hand) makes GCC spill the
 // accumulators. A is read by its strides, so packed and unpacked A take the same code.
@@ -18,6 +25,7 @@ template <class V, int R, int NV>
 ANNX_NOINLINE void gemm_tile(const GemmTile<typename V::Scalar>& tile) {
   using T = typename V::Scalar;
   V acc[R][NV];
+  const int64_t c_rs = tile.c_rs;
   if (tile.from_zero) {
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
@@ -30,7 +38,7 @@ ANNX_NOINLINE void gemm_tile(const GemmTile<typename V::Scalar>& tile) {
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 8
       for (int j = 0; j < NV; ++j) acc[i][j] = load<V>(c + j * V::lanes);
-      c += tile.c_rs;
+      c += c_rs;
     }
   }
   const T* a = tile.a;
@@ -38,15 +46,33 @@ ANNX_NOINLINE void gemm_tile(const GemmTile<typename V::Scalar>& tile) {
   const int64_t a_rs = tile.a_rs;
   const int64_t a_cs = tile.a_cs;
   const int64_t b_rs = tile.b_rs;
+  const int64_t b_panel = tile.b_panel;
   for (int64_t p = tile.k; p > 0; --p) {
-    V b_row[NV];
+    if constexpr (2 * NV <= R) {
+      V b_row[NV];
 #pragma GCC unroll 8
-    for (int j = 0; j < NV; ++j) b_row[j] = load<V>(b + j * V::lanes);
+      for (int j = 0; j < NV; ++j)
+        b_row[j] = load<V>(b + j / kBlocking.vectors * b_panel + j % kBlocking.vectors * V::lanes);
 #pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) {
-      const V a_element = splat<V>(a[i * a_rs]);
+      for (int i = 0; i < R; ++i) {
+        ANNX_KEEP_LOADS_IN_ORDER();
+        const V a_element = splat<V>(a[i * a_rs]);
 #pragma GCC unroll 8
-      for (int j = 0; j < NV; ++j) acc[i][j] = fma(a_element, b_row[j], acc[i][j]);
+        for (int j = 0; j < NV; ++j) acc[i][j] = fma(a_element, b_row[j], acc[i][j]);
+      }
+    } else {
+      // Wide tiles keep the few elements of A in registers instead of the row of B.
+      V a_column[R];
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) a_column[i] = splat<V>(a[i * a_rs]);
+#pragma GCC unroll 8
+      for (int j = 0; j < NV; ++j) {
+        ANNX_KEEP_LOADS_IN_ORDER();
+        const V b_element =
+            load<V>(b + j / kBlocking.vectors * b_panel + j % kBlocking.vectors * V::lanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < R; ++i) acc[i][j] = fma(a_column[i], b_element, acc[i][j]);
+      }
     }
     a += a_cs;
     b += b_rs;
@@ -56,6 +82,7 @@ ANNX_NOINLINE void gemm_tile(const GemmTile<typename V::Scalar>& tile) {
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 8
     for (int j = 0; j < NV; ++j) store(c + j * V::lanes, acc[i][j]);
-    c += tile.c_rs;
+    c += c_rs;
   }
 }
+#undef ANNX_KEEP_LOADS_IN_ORDER

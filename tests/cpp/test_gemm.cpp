@@ -119,11 +119,11 @@ template <class T>
 void reference_activation(const GemmArgs<T>& g);
 template <>
 void reference_activation(const GemmArgs<float>& g) {
-  gemm_kernels_for(Target::scalar).f32.epilogue(g.m, g.n, g.c, g.c_rs, nullptr, g.activation);
+  gemm_kernels_for(Target::scalar).f32.epilogue({g.m, g.n, g.c, g.c_rs, 1, nullptr, g.activation});
 }
 template <>
 void reference_activation(const GemmArgs<double>& g) {
-  gemm_kernels_for(Target::scalar).f64.epilogue(g.m, g.n, g.c, g.c_rs, nullptr, g.activation);
+  gemm_kernels_for(Target::scalar).f64.epilogue({g.m, g.n, g.c, g.c_rs, 1, nullptr, g.activation});
 }
 
 struct Case {
@@ -254,6 +254,11 @@ TEST(large_and_threads) {
       test.accumulate = true;
       check_case<double>(test, {1, 2});
     }
+  }
+  // Both operands packed, in several blocks of k.
+  for (const Layout a : {Layout::rows, Layout::columns, Layout::scattered}) {
+    check_case<float>({197, 230, 1030, a, Layout::rows, 1, true, true, Activation::relu}, {1, 3});
+    check_case<double>({203, 193, 1100, a, Layout::columns}, {1, 2});
   }
   check_case<float>({300, 1100, 40, Layout::padded_rows, Layout::padded_rows}, {1, 2, 4});
   check_case<float>({1100, 70, 260, Layout::padded_columns, Layout::columns}, {1, 2, 4});

@@ -108,8 +108,8 @@ class Correlate {
     dense(memory);
     if (activation_ == Activation::none) return;
     const int64_t channels = c_.dest_channels(), width = c_.axis[2].dest;
-    gemm_table<T>().epilogue((end - begin) * width, channels, y_ + begin * width * channels,
-                             channels, nullptr, activation_);
+    gemm_kernels_of<T>().epilogue({(end - begin) * width, channels, y_ + begin * width * channels,
+                                   channels, T(1), nullptr, activation_});
   }
 
   // Calls f(source pixel, destination pixel) for the first pixel of every row of a phase.

@@ -18,7 +18,7 @@ class Depthwise {
             T* y)
       : c_(c), slabs_(c), x_(x), bias_(bias), activation_(activation), y_(y) {
     w_.resize(static_cast<size_t>(c.groups * c.taps()));
-    gemm_table<T>().transpose(c.groups, c.taps(), w, c.taps(), w_.data(), c.groups);
+    gemm_kernels_of<T>().transpose(c.groups, c.taps(), w, c.taps(), w_.data(), c.groups);
     for (int64_t d = 0; d < c.axis[0].phases(); ++d)
       for (int64_t h = 0; h < c.axis[1].phases(); ++h)
         for (int64_t s = 0; s < c.axis[2].phases(); ++s) add_phase(d, h, s);
@@ -87,7 +87,8 @@ class Depthwise {
       }
     }
     if (activation_ != Activation::none)
-      gemm_table<T>().epilogue(run.rows() * aw.dest, channels, y, channels, nullptr, activation_);
+      gemm_kernels_of<T>().epilogue(
+          {run.rows() * aw.dest, channels, y, channels, T(1), nullptr, activation_});
   }
 
   const Correlation& c_;

@@ -48,14 +48,14 @@ class ScatterProduct {
     const int64_t taps = c_.taps();
     std::vector<T> rows(static_cast<size_t>(c_.reduce * columns_));
     for (int64_t k = 0; k < c_.reduce; ++k)
-      gemm_table<T>().transpose(c_.produce, taps, w + k * columns_, taps,
-                                rows.data() + k * columns_, c_.produce);
+      gemm_kernels_of<T>().transpose(c_.produce, taps, w + k * columns_, taps,
+                                     rows.data() + k * columns_, c_.produce);
     weights_.resize(static_cast<size_t>(c_.reduce * panels_.padded()));
     for (int64_t q = 0; q < panels_.count(); ++q) {
       const int64_t width = panels_.vectors_of(q) * kLanes<T>;
-      gemm_table<T>().pack_b(c_.reduce, panels_.cols_of(q), rows.data() + q * panels_.width(),
-                             columns_, 1, width, c_.reduce * width,
-                             weights_.data() + c_.reduce * q * panels_.width());
+      gemm_kernels_of<T>().pack_b(c_.reduce, panels_.cols_of(q), rows.data() + q * panels_.width(),
+                                  columns_, 1, width, c_.reduce * width,
+                                  weights_.data() + c_.reduce * q * panels_.width());
     }
   }
 
@@ -87,7 +87,8 @@ class ScatterProduct {
       std::copy_n(sums + (h - first) * row_ + aw.padding * channels, aw.dest * channels,
                   y + (h - first) * aw.dest * channels);
     if (bias_ != nullptr || activation_ != Activation::none)
-      gemm_table<T>().epilogue((end - first) * aw.dest, channels, y, channels, bias_, activation_);
+      gemm_kernels_of<T>().epilogue(
+          {(end - first) * aw.dest, channels, y, channels, T(1), bias_, activation_});
   }
 
   void multiply(int64_t plane, int64_t line, int64_t count, T* products) {

@@ -81,14 +81,15 @@ class WeightGradient {
       std::copy_n(parts + size_ + group * panels_.padded() + q * panels_.width(), cols,
                   db_ + first);
     if (c_.taps() == 1) {
-      gemm_table<T>().transpose(rows_, cols, panel, panels_.width(), dw_ + first * rows_, rows_);
+      gemm_kernels_of<T>().transpose(rows_, cols, panel, panels_.width(), dw_ + first * rows_,
+                                     rows_);
       return;
     }
     T* turned = static_cast<T*>(scratch.reserve(checked_bytes(cols * rows_, sizeof(T))));
-    gemm_table<T>().transpose(rows_, cols, panel, panels_.width(), turned, rows_);
+    gemm_kernels_of<T>().transpose(rows_, cols, panel, panels_.width(), turned, rows_);
     for (int64_t j = 0; j < cols; ++j)
-      gemm_table<T>().transpose(c_.taps(), c_.reduce, turned + j * rows_, c_.reduce,
-                                dw_ + (first + j) * rows_, c_.taps());
+      gemm_kernels_of<T>().transpose(c_.taps(), c_.reduce, turned + j * rows_, c_.reduce,
+                                     dw_ + (first + j) * rows_, c_.taps());
   }
 
   // Units begin … end-1 into panels first … last-1 of `out`.
@@ -151,9 +152,9 @@ class WeightGradient {
         const int64_t some = std::min(panels_.count() - q, last - p);
         const int64_t from = q * panels_.width();
         const T* g = g_ + begin * aw.dest * c_.dest_channels() + group * c_.produce + from;
-        gemm_table<T>().pack_b(count, std::min(c_.produce - from, some * panels_.width()), g,
-                               c_.dest_channels(), 1, panels_.width(), count * panels_.width(),
-                               packed + from * count);
+        gemm_kernels_of<T>().pack_b(count, std::min(c_.produce - from, some * panels_.width()), g,
+                                    c_.dest_channels(), 1, panels_.width(), count * panels_.width(),
+                                    packed + from * count);
       }
       block.vectors = panels_.vectors_of(q);
       block.cols = width_of(q);
@@ -222,7 +223,7 @@ void depthwise_weight(const Correlation& c, const T* g, const T* x, T* dw) {
     }
   });
   add_pieces(pieces, size, parts + size, parts);
-  gemm_table<T>().transpose(taps, channels, parts, channels, dw, taps);
+  gemm_kernels_of<T>().transpose(taps, channels, parts, channels, dw, taps);
 }
 
 // Sums over pixels of every channel, in pieces like the gradient's.

@@ -14,14 +14,6 @@
 namespace annx::conv {
 
 template <class T>
-const GemmKernelsOf<T>& gemm_table() {
-  if constexpr (sizeof(T) == 4)
-    return gemm_kernels().f32;
-  else
-    return gemm_kernels().f64;
-}
-
-template <class T>
 constexpr int64_t kLanes = 64 / static_cast<int64_t>(sizeof(T));
 
 // The panels that cover `cols` columns.
@@ -73,8 +65,8 @@ class PackedWeights {
   void pack(const Correlation& c, const T* w, int64_t group, int64_t q) {
     const int64_t first = group * c.produce + q * panels_.width();
     const int64_t width = panels_.vectors_of(q) * kLanes<T>;
-    gemm_table<T>().pack_b(rows_, panels_.cols_of(q), w + first * rows_, 1, rows_, width,
-                           rows_ * width, at(group, q));
+    gemm_kernels_of<T>().pack_b(rows_, panels_.cols_of(q), w + first * rows_, 1, rows_, width,
+                                rows_ * width, at(group, q));
   }
 
   void pack_transposed(const Correlation& c, const T* w, const std::vector<int64_t>& taps,
@@ -86,7 +78,7 @@ class PackedWeights {
     std::vector<T> rows(static_cast<size_t>(all * width), T(0));
     for (int64_t k = 0; k < c.reduce; ++k) {
       const T* from = w + ((group * c.reduce + k) * c.produce + q * panels_.width()) * all;
-      gemm_table<T>().transpose(cols, all, from, all, rows.data(), width);
+      gemm_kernels_of<T>().transpose(cols, all, from, all, rows.data(), width);
       for (int64_t t = 0; t < some; ++t, out += width)
         std::memcpy(out, rows.data() + taps[static_cast<size_t>(t)] * width,
                     static_cast<size_t>(width) * sizeof(T));

@@ -114,7 +114,8 @@ class Winograd {
     kernels<T>().winograd_output(tiles_, channels, m, m_plane, y, aw.dest * channels, rows,
                                  aw.dest);
     if (bias_ == nullptr && activation_ == Activation::none) return;
-    gemm_table<T>().epilogue(rows * aw.dest, channels, y, channels, bias_, activation_);
+    gemm_kernels_of<T>().epilogue(
+        {rows * aw.dest, channels, y, channels, T(1), bias_, activation_});
   }
 
   // Four rows of pixels with zeros where there is no source.

@@ -45,7 +45,7 @@ class Backward {
         w_hr_(prepared(c, kBwhr)),
         split_(Split::of(sizes.time.batch(), sizes.time.steps(), multiplies(0))),
         h_panels_(w_hh_.data<T>(), weight_gates(cell_) * s_.hidden, s_.output, s_.output, 1,
-                  Panels<T>::panel_width(split_.group, s_.output)),
+                  Panels<T>::block_width(split_.group, s_.output)),
         chunk_(std::max<int64_t>(1, kChunkRows / std::max<int64_t>(time_.batch(), 1))),
         dgates_(buffer(std::min(chunk_, time_.steps()) * time_.batch() * s_.gates() * s_.hidden)),
         boundary_(buffer(chunk_ < time_.steps() ? time_.batch() * s_.gates() * s_.hidden : 0)),
@@ -65,7 +65,7 @@ class Backward {
     std::fill_n(bias_grad_.data<T>(), bias_grad_.numel(), T{0});
     if (w_hr_.defined()) {
       r_panels_.emplace(w_hr_.data<T>(), s_.output, s_.hidden, s_.hidden, 1,
-                        Panels<T>::panel_width(split_.group, s_.hidden));
+                        Panels<T>::block_width(split_.group, s_.hidden));
       dr_ = buffer(std::min(chunk_, time_.steps()) * time_.batch() * s_.output);
       dhidden_ = buffer(time_.batch() * s_.hidden);
     }

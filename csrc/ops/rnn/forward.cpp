@@ -68,7 +68,7 @@ class Forward {
         split_(Split::of(sizes.time.batch(), sizes.time.steps(), multiplies(0))),
         joined_(joins_input(sizes)),
         whole_(whole_gates(sizes, keep_)),
-        width_(Panels<T>::panel_width(split_.group, s_.hidden)),
+        width_(Panels<T>::block_width(split_.group, s_.hidden)),
         x_panels_(w_ih_.data<T>(), joined_ ? s_.input : 0, s_.hidden, 1, s_.input, width_,
                   weight_gates(cell_), s_.hidden * s_.input),
         h_panels_(w_hh_.data<T>(), s_.output, s_.hidden, 1, s_.output, width_, weight_gates(cell_),
@@ -83,7 +83,7 @@ class Forward {
         hidden_(c.out(kHidden).data<T>()) {
     if (w_hr_.defined())
       r_panels_.emplace(w_hr_.data<T>(), s_.hidden, s_.output, 1, s_.hidden,
-                        Panels<T>::panel_width(split_.group, s_.output));
+                        Panels<T>::block_width(split_.group, s_.output));
   }
 
   void run() {

@@ -1,21 +1,13 @@
 // A weight matrix in the panels that the GEMM kernels read, packed once per call.
 #pragma once
 
-#include <type_traits>
+#include <algorithm>
 
 #include "gemm/kernels.h"
 #include "gemm/scratch.h"
 #include "ops/call.h"
 
 namespace annx::rnn {
-
-template <class T>
-const GemmKernelsOf<T>& gemm_table() {
-  if constexpr (std::is_same_v<T, float>)
-    return gemm_kernels().f32;
-  else
-    return gemm_kernels().f64;
-}
 
 // Of each thread, for tiles and panels of one task.
 inline Scratch& tile_scratch() {
@@ -27,25 +19,31 @@ template <class T>
 class Panels {
  public:
   // B [k, n] of `parts` matrices, one below the other in `w` (part p begins at p part_stride):
-  // element (i, j) is w[i rs + j cs]. `width` comes from panel_width.
+  // element (i, j) is w[i rs + j cs]. `width` comes from block_width.
   Panels(const T* w, int64_t k, int64_t n, int64_t rs, int64_t cs, int64_t width, int parts = 1,
          int64_t part_stride = 0)
-      : kernels_(gemm_table<T>()), k_(k), n_(n), width_(width), blocks_((n + width - 1) / width) {
-    buffer_ = Tensor::empty({parts * blocks_ * width * k}, DTypeOf<T>::value);
+      : kernels_(gemm_kernels_of<T>()),
+        k_(k),
+        n_(n),
+        width_(width),
+        panel_(kernels_.blocking.vectors * kLanes),
+        stride_(k * panel_ + kLanes),
+        part_((n + panel_ - 1) / panel_ * stride_) {
+    buffer_ = Tensor::empty({parts * part_}, DTypeOf<T>::value);
     for (int p = 0; p < parts; ++p)
-      kernels_.pack_b(k, n, w + p * part_stride, rs, cs, width, k * width, panel(p, 0));
+      kernels_.pack_b(k, n, w + p * part_stride, rs, cs, panel_, stride_,
+                      buffer_.data<T>() + p * part_);
   }
 
-  // Columns of a block for products of `rows` rows of n columns.
-  static int64_t panel_width(int64_t rows, int64_t n) {
-    constexpr int64_t lanes = 64 / static_cast<int64_t>(sizeof(T));
-    const GemmBlocking& b = gemm_table<T>().blocking;
+  // Columns of a block, a tile wide, for products of `rows` rows of n columns.
+  static int64_t block_width(int64_t rows, int64_t n) {
+    const GemmBlocking& b = gemm_kernels_of<T>().blocking;
     const int64_t vectors = rows <= b.rows ? b.wide[std::max<int64_t>(rows, 1)] : b.vectors;
-    return lanes * std::clamp<int64_t>((n + lanes - 1) / lanes, 1, vectors);
+    return kLanes * std::clamp<int64_t>((n + kLanes - 1) / kLanes, 1, vectors);
   }
 
   int64_t width() const { return width_; }
-  int64_t blocks() const { return blocks_; }
+  int64_t blocks() const { return (n_ + width_ - 1) / width_; }
   // The columns that block holds.
   int64_t columns(int64_t block) const { return std::min(width_, n_ - block * width_); }
 
@@ -54,23 +52,27 @@ class Panels {
   void multiply(int part, int64_t block, int64_t rows, const T* a, int64_t a_rs, T* c, int64_t c_rs,
                 bool from_zero, bool padded = false) const {
     if (rows == 0) return;
+    // Panels end with whole vectors; those after the last do not exist.
+    const int64_t columns = this->columns(block);
     GemmBlock<T> b = {};
     b.m = rows;
-    b.n = padded ? width_ : columns(block);
+    b.n = padded ? (columns + kLanes - 1) / kLanes * kLanes : columns;
     b.a_rs = a_rs;
     b.a_cs = 1;
-    b.b_rs = width_;
-    b.vectors = static_cast<int>(width_ * static_cast<int64_t>(sizeof(T)) / 64);
+    b.b_rs = panel_;
+    b.b_panel = stride_;
+    b.vectors = static_cast<int>(width_ / kLanes);
     b.c = c;
     b.c_rs = c_rs;
+    const T* panels = buffer_.data<T>() + part * part_ + block * width_ / panel_ * stride_;
     // Pieces of a panel that stay in L1 while the rows pass by.
-    const int64_t step = std::max<int64_t>(64, kPanelBytes / (width_ * sizeof(T)));
+    const int64_t step =
+        std::max<int64_t>(64, kPieceBytes / (width_ * static_cast<int64_t>(sizeof(T))));
     int64_t p = 0;
     do {
       b.k = std::min(step, k_ - p);
       b.a = a + p;
-      b.b = panel(part, block) + p * width_;
-      b.b_panel = b.k * width_;
+      b.b = panels + p * panel_;
       b.from_zero = from_zero && p == 0;
       kernels_.block(b);
       p += b.k;
@@ -78,13 +80,15 @@ class Panels {
   }
 
  private:
-  static constexpr int64_t kPanelBytes = 16384;
-  T* panel(int part, int64_t block) const {
-    return buffer_.data<T>() + (part * blocks_ + block) * width_ * k_;
-  }
+  static constexpr int64_t kPieceBytes = 16384;
+  static constexpr int64_t kLanes = 64 / static_cast<int64_t>(sizeof(T));
 
   const GemmKernelsOf<T>& kernels_;
-  int64_t k_, n_, width_, blocks_;
+  int64_t k_, n_, width_;
+  int64_t panel_;  // columns of a panel
+  // From panel to panel, a line more than a panel holds: those of a tile fall on different sets of L1.
+  int64_t stride_;
+  int64_t part_;  // elements of a part
   Tensor buffer_;
 };
 

@@ -25,7 +25,7 @@ template <class T>
 class WeightGradients {
  public:
   WeightGradients(int gates, int64_t hidden, std::vector<WeightGradient<T>> list)
-      : kernels_(gemm_table<T>()),
+      : kernels_(gemm_kernels_of<T>()),
         gates_(gates),
         hidden_(hidden),
         panel_(kernels_.blocking.vectors * kLanes),
@@ -109,7 +109,7 @@ class WeightGradients {
       for (int64_t i = begin; i < end; ++i) {
         const Slice& s = slices_[at(i)];
         if (a[s.operand] != nullptr)
-          kernels_.pack_a(s.m, rows, a[s.operand] + s.first, list_[s.operand].width,
+          kernels_.pack_a(s.m, rows, a[s.operand] + s.first, 1, list_[s.operand].width,
                           space + packed[at(i)]);
       }
     });

@@ -1,0 +1,111 @@
+// Gradients of the activations, operation by operation the formulas of ops/activation/rows.def, so
+// that a fused and an unfused layer agree to the bit. relu, sigmoid and tanh read the output y, the
+// others the input x.
+
+struct GradientNone {
+  template <class V>
+  ANNX_INLINE_MEMBER V operator()(V g, V) const {
+    return g;
+  }
+};
+struct GradientRelu {
+  template <class V>
+  ANNX_INLINE_MEMBER V operator()(V g, V y) const {
+    return select(gt(y, zero<V>()), g, zero<V>());
+  }
+};
+struct GradientSigmoid {
+  template <class V>
+  ANNX_INLINE_MEMBER V operator()(V g, V y) const {
+    return g * (y * (splat<V>(1) - y));
+  }
+};
+struct GradientTanh {
+  template <class V>
+  ANNX_INLINE_MEMBER V operator()(V g, V y) const {
+    return g * (splat<V>(1) - y * y);
+  }
+};
+struct GradientGelu {
+  template <class V>
+  ANNX_INLINE_MEMBER V operator()(V g, V x) const {
+    using T = typename V::Scalar;
+    const V half = splat<V>(T(0.5));
+    const V phi = splat<V>(T(0.3989422804014327)) * exp(splat<V>(T(-0.5)) * x * x);
+    return g * (half * (splat<V>(1) + erf(x * splat<V>(T(0.7071067811865476)))) + x * phi);
+  }
+};
+struct GradientGeluTanh {
+  template <class V>
+  ANNX_INLINE_MEMBER V operator()(V g, V x) const {
+    using T = typename V::Scalar;
+    const V half = splat<V>(T(0.5)), one = splat<V>(1), scale = splat<V>(T(0.7978845608028654));
+    const V t = tanh(scale * (x + splat<V>(T(0.044715)) * (x * x * x)));
+    const V inner = scale * (one + splat<V>(T(0.134145)) * (x * x));
+    return g * (half * (one + t) + half * x * (one - t * t) * inner);
+  }
+};
+struct GradientSilu {
+  template <class V>
+  ANNX_INLINE_MEMBER V operator()(V g, V x) const {
+    const V s = sigmoid(x), one = splat<V>(1);
+    return g * (s * (one + x * (one - s)));
+  }
+};
+
+// One column of vectors at a time, so that its sum stays in a register.
+template <class V, class F>
+ANNX_NOINLINE void gradient_block(const GemmGradientBlock<typename V::Scalar>& block, F gradient) {
+  using T = typename V::Scalar;
+  alignas(64) T edge[V::lanes];
+  for (int64_t j = 0; j < block.cols; j += V::lanes) {
+    const int64_t n = block.cols - j < V::lanes ? block.cols - j : V::lanes;
+    const bool whole = n == V::lanes;
+    const T* grad = block.grad + j;
+    const T* saved = block.saved + j;
+    T* out = block.out + j;
+    V sum = zero<V>();
+    for (int64_t i = 0; i < block.rows; ++i) {
+      const V g = whole ? load<V>(grad) : load_n<V>(grad, n);
+      const V x = gradient(g, whole ? load<V>(saved) : load_n<V>(saved, n));
+      sum = sum + x;
+      if (block.out == nullptr) {
+      } else if (whole) {
+        store(out, x);
+      } else {
+        store(edge, x);
+        copy_few(edge, n, out);
+      }
+      grad += block.grad_rs;
+      saved += block.saved_rs;
+      out += block.out_rs;
+    }
+    if (block.sums == nullptr) continue;
+    if (whole) {
+      store(block.sums + j, sum);
+    } else {
+      store(edge, sum);
+      copy_few(edge, n, block.sums + j);
+    }
+  }
+}
+
+template <class V>
+static void gemm_gradient(const GemmGradientBlock<typename V::Scalar>& block) {
+  switch (block.activation) {
+    case Activation::none:
+      return gradient_block<V>(block, GradientNone{});
+    case Activation::relu:
+      return gradient_block<V>(block, GradientRelu{});
+    case Activation::sigmoid:
+      return gradient_block<V>(block, GradientSigmoid{});
+    case Activation::tanh:
+      return gradient_block<V>(block, GradientTanh{});
+    case Activation::gelu:
+      return gradient_block<V>(block, GradientGelu{});
+    case Activation::gelu_tanh:
+      return gradient_block<V>(block, GradientGeluTanh{});
+    case Activation::silu:
+      return gradient_block<V>(block, GradientSilu{});
+  }
+}
