@@ -1,14 +1,9 @@
-// matmul (any broadcast of batches) and linear with its bias and activation, over gemm/.
-#include <cstring>
-
+// matmul, with any broadcast of batches, over gemm/.
 #include "gemm/gemm.h"
-#include "ops/activation/gradient.h"
 #include "ops/functional.h"
 
 namespace annx {
 namespace {
-
-// matmul --------------------------------------------------------------------------------------
 
 struct MatmulShape {
   int64_t m, n, k;
@@ -182,92 +177,6 @@ Cost matmul_cost(const OpCall& c) {
           static_cast<double>(c.in(0).nbytes() + c.in(1).nbytes() + c.out().nbytes())};
 }
 
-// linear --------------------------------------------------------------------------------------
-
-Activation parse_activation(const char* text) {
-  constexpr const char* names[kActivationCount] = {"none", "relu",      "sigmoid", "tanh",
-                                                   "gelu", "gelu_tanh", "silu"};
-  for (int i = 0; i < kActivationCount; ++i)
-    if (std::strcmp(text, names[i]) == 0) return static_cast<Activation>(i);
-  fail(ErrorKind::value, "linear",
-       "expected activation none, relu, sigmoid, tanh, gelu, gelu_tanh "
-       "or silu but got '",
-       text, "'");
-}
-
-void linear_infer(const OpCall& c, OutputSpecs& specs) {
-  const Tensor &x = c.in(0), &w = c.in(1);
-  parse_activation(c.attr(0).text());
-  ANNX_CHECK(is_floating(x.dtype()), type, "linear", "expected a floating input but got dtype ",
-             x.dtype());
-  ANNX_CHECK(w.dim() == 2, value, "linear",
-             "expected weight of shape (out_features, in_features) but got ", w.shape());
-  ANNX_CHECK(x.dim() >= 1 && x.size(-1) == w.size(1), value, "linear",
-             "expected input of shape (..., ", w.size(1), ") but got ", x.shape());
-  ANNX_CHECK(!c.has(2) || c.in(2).shape() == Dims{w.size(0)}, value, "linear",
-             "expected bias of shape (", w.size(0), ",) but got ", c.in(2).shape());
-  Dims shape = x.shape();
-  shape.back() = w.size(0);
-  numel_of(shape, "linear");
-  specs.push_back({shape, x.dtype()});
-}
-
-template <class T>
-void linear_run(const OpCall& c) {
-  GradModeGuard no_grad(false);
-  const Tensor &w = c.in(1), &out = c.out();
-  const Tensor x = c.in(0).dim() == 2 ? c.in(0) : ops::contiguous(c.in(0));
-  const Tensor bias = c.has(2) ? ops::contiguous(c.in(2)) : Tensor();
-  GemmArgs<T> args;
-  args.n = w.size(0), args.k = w.size(1);
-  args.m = out.numel() / args.n;
-  args.a = x.data<T>();
-  args.a_rs = x.dim() == 2 ? x.stride(0) : args.k;
-  args.a_cs = x.dim() == 2 ? x.stride(1) : 1;
-  args.b = w.data<T>(), args.b_rs = w.stride(1), args.b_cs = w.stride(0);
-  args.c = out.data<T>(), args.c_rs = args.n;
-  if (bias.defined()) args.bias = bias.data<T>();
-  args.activation = parse_activation(c.attr(0).text());
-  gemm(args);
-}
-
-void linear_kernel(const OpCall& c) {
-  if (c.out().numel() == 0) return;
-  if (c.out().dtype() == DType::f32)
-    linear_run<float>(c);
-  else
-    linear_run<double>(c);
-}
-
-void linear_rule(BackwardCall& b) {
-  const Tensor x = b.input(0), w = b.input(1);
-  const Activation activation = parse_activation(b.attr(0).text());
-  Tensor g = b.grad();
-  if (activation != Activation::none) {
-    // The input of gelu and silu is not kept: recomputing costs one product, keeping it memory.
-    Tensor z;
-    if (ops::gradient_needs_input(activation))
-      z = call(def::linear, {x, w, b.input_count() > 2 ? b.input(2) : Tensor()}, {Attr("none")});
-    g = ops::activation_gradient(activation, g, z, z.defined() ? Tensor() : b.output());
-  }
-  const bool flat = x.dim() == 2;
-  const Tensor rows = flat ? g : ops::reshape(g, {-1, w.size(0)});
-  if (b.needs(0)) {
-    const Tensor dx = ops::matmul(rows, w);
-    b.set(0, flat ? dx : ops::reshape(dx, b.input_shape(0)));
-  }
-  if (b.needs(1)) {
-    const Tensor inputs = flat ? x : ops::reshape(x, {-1, w.size(1)});
-    b.set(1, ops::matmul(ops::transpose(rows, 0, 1), inputs));
-  }
-  if (b.input_count() > 2 && b.needs(2)) b.set(2, ops::sum(rows, {0}));
-}
-
-Cost linear_cost(const OpCall& c) {
-  double bytes = static_cast<double>(c.in(0).nbytes() + c.in(1).nbytes() + c.out().nbytes());
-  return {2.0 * static_cast<double>(c.in(1).size(1)) * static_cast<double>(c.out().numel()), bytes};
-}
-
 }  // namespace
 
 namespace def {
@@ -284,22 +193,6 @@ const OpDef matmul = {
     .cost = matmul_cost,
     .saves = save_input(0) | save_input(1),
     .flags = kPromote};
-
-const OpDef linear = {
-    .name = "linear",
-    .signature =
-        "linear(Tensor input, Tensor weight, Tensor? bias=None, str activation='none') -> "
-        "Tensor",
-    .doc =
-        "activation(input @ weight.T + bias): input (..., in), weight (out, in), bias (out,). "
-        "activation is none, relu, sigmoid, tanh, gelu, gelu_tanh or silu, computed in the same "
-        "pass.",
-    .infer = linear_infer,
-    .kernel = linear_kernel,
-    .backward = linear_rule,
-    .cost = linear_cost,
-    .saves = save_input(0) | save_input(1) | save_input(2) | save_output(0),
-    .flags = kPromote | kNoMethod};
 
 }  // namespace def
 }  // namespace annx

@@ -1,0 +1,273 @@
+// linear with its bias and activation, over gemm/, and its gradients in one call.
+#include <cstring>
+
+#include "core/thread_pool.h"
+#include "gemm/gemm.h"
+#include "gemm/kernels.h"
+#include "ops/activation/gradient.h"
+#include "ops/functional.h"
+
+namespace annx {
+namespace {
+
+Activation parse_activation(const char* text) {
+  constexpr const char* names[kActivationCount] = {"none", "relu",      "sigmoid", "tanh",
+                                                   "gelu", "gelu_tanh", "silu"};
+  for (int i = 0; i < kActivationCount; ++i)
+    if (std::strcmp(text, names[i]) == 0) return static_cast<Activation>(i);
+  fail(ErrorKind::value, "linear",
+       "expected activation none, relu, sigmoid, tanh, gelu, gelu_tanh "
+       "or silu but got '",
+       text, "'");
+}
+
+void linear_infer(const OpCall& c, OutputSpecs& specs) {
+  const Tensor &x = c.in(0), &w = c.in(1);
+  parse_activation(c.attr(0).text());
+  ANNX_CHECK(is_floating(x.dtype()), type, "linear", "expected a floating input but got dtype ",
+             x.dtype());
+  ANNX_CHECK(w.dim() == 2, value, "linear",
+             "expected weight of shape (out_features, in_features) but got ", w.shape());
+  ANNX_CHECK(x.dim() >= 1 && x.size(-1) == w.size(1), value, "linear",
+             "expected input of shape (..., ", w.size(1), ") but got ", x.shape());
+  ANNX_CHECK(!c.has(2) || c.in(2).shape() == Dims{w.size(0)}, value, "linear",
+             "expected bias of shape (", w.size(0), ",) but got ", c.in(2).shape());
+  Dims shape = x.shape();
+  shape.back() = w.size(0);
+  numel_of(shape, "linear");
+  specs.push_back({shape, x.dtype()});
+}
+
+template <class T>
+void linear_run(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor &w = c.in(1), &out = c.out();
+  const Tensor x = c.in(0).dim() == 2 ? c.in(0) : ops::contiguous(c.in(0));
+  const Tensor bias = c.has(2) ? ops::contiguous(c.in(2)) : Tensor();
+  GemmArgs<T> args;
+  args.n = w.size(0), args.k = w.size(1);
+  args.m = out.numel() / args.n;
+  args.a = x.data<T>();
+  args.a_rs = x.dim() == 2 ? x.stride(0) : args.k;
+  args.a_cs = x.dim() == 2 ? x.stride(1) : 1;
+  args.b = w.data<T>(), args.b_rs = w.stride(1), args.b_cs = w.stride(0);
+  args.c = out.data<T>(), args.c_rs = args.n;
+  if (bias.defined()) args.bias = bias.data<T>();
+  args.activation = parse_activation(c.attr(0).text());
+  gemm(args);
+}
+
+void linear_kernel(const OpCall& c) {
+  if (c.out().numel() == 0) return;
+  if (c.out().dtype() == DType::f32)
+    linear_run<float>(c);
+  else
+    linear_run<double>(c);
+}
+
+// x or g as rows of contiguous memory, or any matrix as it is.
+Tensor as_rows(const Tensor& x) { return x.dim() == 2 ? x : ops::contiguous(x); }
+
+template <class T>
+struct Rows {
+  const T* data;
+  int64_t rs, cs;
+};
+template <class T>
+Rows<T> rows_of(const Tensor& x, int64_t width) {
+  return x.dim() == 2 ? Rows<T>{x.data<T>(), x.stride(0), x.stride(1)}
+                      : Rows<T>{x.data<T>(), width, 1};
+}
+
+// linear_backward: inputs g, x, weight, bias?, saved?; outputs dx, dweight, dbias, each empty unless
+// attribute 1, 2 or 3 asks for it. Attribute 0 is the activation, saved what its gradient reads: its
+// output for relu, sigmoid and tanh, else its input, which without `saved` is computed again with bias.
+void backward_infer(const OpCall& c, OutputSpecs& specs) {
+  const DType t = c.in(1).dtype();
+  const auto wanted = [&](int i, const Dims& shape) { return c.attr(i).b() ? shape : Dims{0}; };
+  specs.push_back({wanted(1, c.in(1).shape()), t});
+  specs.push_back({wanted(2, c.in(2).shape()), t});
+  specs.push_back({wanted(3, {c.in(2).size(0)}), t});
+}
+
+// Rows of g that are taken together: their part of dbias is one sum, in ascending order, and the
+// parts are added in ascending order.
+constexpr int64_t kSumRows = 128;
+
+// dz = g activation'(saved) into `out` unless it is null, and the sums over its rows into `sums`
+// unless that is null: one pass over g.
+template <class T>
+void gradient_pass(const GemmGradientBlock<T>& all) {
+  const int64_t blocks = (all.rows + kSumRows - 1) / kSumRows;
+  const auto& kernels = gemm_kernels_of<T>();
+  const bool summed = all.sums != nullptr;
+  const Tensor parts = Tensor::empty({summed ? blocks * all.cols : 0}, DTypeOf<T>::value);
+  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 15) / (kSumRows * all.cols));
+  parallel_for(blocks, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = i * kSumRows;
+      GemmGradientBlock<T> block = all;
+      block.rows = std::min(kSumRows, all.rows - row);
+      block.grad += row * block.grad_rs;
+      block.saved += row * block.saved_rs;
+      if (block.out != nullptr) block.out += row * block.out_rs;
+      if (summed) block.sums = blocks == 1 ? all.sums : parts.data<T>() + i * all.cols;
+      kernels.gradient(block);
+    }
+  });
+  if (!summed || blocks == 1) return;
+  const T* part = parts.data<T>();
+  std::memcpy(all.sums, part, static_cast<size_t>(all.cols) * sizeof(T));
+  for (int64_t i = 1; i < blocks; ++i) {
+    part += all.cols;
+    for (int64_t j = 0; j < all.cols; ++j) all.sums[j] += part[j];
+  }
+}
+
+template <class T>
+void backward_run(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Activation activation = parse_activation(c.attr(0).text());
+  const bool wants_x = c.attr(1).b(), wants_w = c.attr(2).b(), wants_bias = c.attr(3).b();
+  const Tensor g = ops::contiguous(c.in(0)), x = as_rows(c.in(1)), &w = c.in(2);
+  const int64_t n = w.size(0), k = w.size(1);
+  const int64_t m = n == 0 ? 0 : g.numel() / n;
+  const Rows<T> xs = rows_of<T>(x, k);
+  Tensor dz = g;
+  GemmGradientBlock<T> pass = {m, n,       g.data<T>(), n,       g.data<T>(),
+                               n, nullptr, n,           nullptr, activation};
+  if (wants_bias) pass.sums = c.out(2).data<T>();
+  if (ops::gradient_needs_input(activation) && !c.has(4)) {
+    // The activation's input was not kept: recomputing costs one product, keeping it memory.
+    dz = Tensor::empty(g.shape(), g.dtype());
+    const Tensor bias = c.has(3) ? ops::contiguous(c.in(3)) : Tensor();
+    GemmArgs<T> args;
+    args.m = m, args.n = n, args.k = k;
+    args.a = xs.data, args.a_rs = xs.rs, args.a_cs = xs.cs;
+    args.b = w.data<T>(), args.b_rs = w.stride(1), args.b_cs = w.stride(0);
+    args.c = dz.data<T>(), args.c_rs = n;
+    if (bias.defined()) args.bias = bias.data<T>();
+    args.gradient = {activation, nullptr, g.data<T>(), n};
+    gemm(args);
+    pass.grad = pass.saved = dz.data<T>();
+    pass.activation = Activation::none;
+  } else if (activation != Activation::none) {
+    dz = Tensor::empty(g.shape(), g.dtype());
+    const Tensor saved = ops::contiguous(c.in(4));
+    pass.saved = saved.data<T>();
+    pass.out = dz.data<T>();
+    gradient_pass(pass);
+    pass.sums = nullptr;
+  }
+  if (pass.sums != nullptr) gradient_pass(pass);
+  if (wants_x) {
+    GemmArgs<T> args;
+    args.m = m, args.n = k, args.k = n;
+    args.a = dz.data<T>(), args.a_rs = n;
+    args.b = w.data<T>(), args.b_rs = w.stride(0), args.b_cs = w.stride(1);
+    args.c = c.out(0).data<T>(), args.c_rs = k;
+    gemm(args);
+  }
+  if (wants_w) {
+    GemmArgs<T> args;
+    args.m = n, args.n = k, args.k = m;
+    args.a = dz.data<T>(), args.a_rs = 1, args.a_cs = n;
+    args.b = xs.data, args.b_rs = xs.rs, args.b_cs = xs.cs;
+    args.c = c.out(1).data<T>(), args.c_rs = k;
+    gemm(args);
+  }
+}
+
+void backward_kernel(const OpCall& c) {
+  if (c.in(1).dtype() == DType::f32)
+    backward_run<float>(c);
+  else
+    backward_run<double>(c);
+}
+
+Cost backward_cost(const OpCall& c) {
+  const int products = (c.attr(1).b() ? 1 : 0) + (c.attr(2).b() ? 1 : 0);
+  double bytes = 0;
+  for (const Tensor& t : c.inputs)
+    if (t.defined()) bytes += static_cast<double>(t.nbytes());
+  for (const Tensor& t : c.outputs) bytes += static_cast<double>(t.nbytes());
+  return {
+      2.0 * products * static_cast<double>(c.in(0).numel()) * static_cast<double>(c.in(2).size(1)),
+      bytes};
+}
+
+const OpDef backward_def = {.name = "linear_backward",
+                            .signature = "",
+                            .doc = "",
+                            .infer = backward_infer,
+                            .kernel = backward_kernel,
+                            .cost = backward_cost,
+                            .flags = kInternal};
+
+// The same gradients as ops on the tape.
+void differentiable_rule(BackwardCall& b, const Tensor& x, const Tensor& w, const Tensor& bias) {
+  const Activation activation = parse_activation(b.attr(0).text());
+  Tensor g = b.grad();
+  if (activation != Activation::none) {
+    Tensor z;
+    if (ops::gradient_needs_input(activation)) z = call(def::linear, {x, w, bias}, {Attr("none")});
+    g = ops::activation_gradient(activation, g, z, z.defined() ? Tensor() : b.output());
+  }
+  const bool flat = x.dim() == 2;
+  const Tensor rows = flat ? g : ops::reshape(g, {-1, w.size(0)});
+  if (b.needs(0)) {
+    const Tensor dx = ops::matmul(rows, w);
+    b.set(0, flat ? dx : ops::reshape(dx, b.input_shape(0)));
+  }
+  if (b.needs(1)) {
+    const Tensor inputs = flat ? x : ops::reshape(x, {-1, w.size(1)});
+    b.set(1, ops::matmul(ops::transpose(rows, 0, 1), inputs));
+  }
+  if (b.input_count() > 2 && b.needs(2)) b.set(2, ops::sum(rows, {0}));
+}
+
+void linear_rule(BackwardCall& b) {
+  const Tensor x = b.input(0), w = b.input(1);
+  const Tensor bias = b.input_count() > 2 ? b.input(2) : Tensor();
+  if (grad_enabled() || b.grad().numel() == 0) return differentiable_rule(b, x, w, bias);
+  const bool needs_bias = b.input_count() > 2 && b.needs(2);
+  // Only what the activation's gradient reads: a capture may drop the rest.
+  const Activation activation = parse_activation(b.attr(0).text());
+  const bool recomputes = ops::gradient_needs_input(activation);
+  const bool reads_output = activation != Activation::none && !recomputes;
+  const TensorList grads =
+      call_all(backward_def,
+               {b.grad(), x, w, recomputes ? bias : Tensor(), reads_output ? b.output() : Tensor()},
+               {b.attr(0), Attr(b.needs(0)), Attr(b.needs(1)), Attr(needs_bias)});
+  if (b.needs(0)) b.set(0, grads[0]);
+  if (b.needs(1)) b.set(1, grads[1]);
+  if (needs_bias) b.set(2, grads[2]);
+}
+
+Cost linear_cost(const OpCall& c) {
+  double bytes = static_cast<double>(c.in(0).nbytes() + c.in(1).nbytes() + c.out().nbytes());
+  return {2.0 * static_cast<double>(c.in(1).size(1)) * static_cast<double>(c.out().numel()), bytes};
+}
+
+}  // namespace
+
+namespace def {
+
+const OpDef linear = {
+    .name = "linear",
+    .signature =
+        "linear(Tensor input, Tensor weight, Tensor? bias=None, str activation='none') -> "
+        "Tensor",
+    .doc =
+        "activation(input @ weight.T + bias): input (..., in), weight (out, in), bias (out,). "
+        "activation is none, relu, sigmoid, tanh, gelu, gelu_tanh or silu, computed in the same "
+        "pass.",
+    .infer = linear_infer,
+    .kernel = linear_kernel,
+    .backward = linear_rule,
+    .cost = linear_cost,
+    .saves = save_input(0) | save_input(1) | save_input(2) | save_output(0),
+    .flags = kPromote | kNoMethod};
+
+}  // namespace def
+}  // namespace annx
