@@ -36,6 +36,10 @@ BEYOND_BASELINE = re.compile(
     r"|round[ps][sd]"
 )
 
+VECTOR_ON_STACK = re.compile(
+    r"vmov[au]p[sd]\b.*\(%r[sb]p|\b(?:ldr|str|ldp|stp)\s+q.*\[sp"  # x86-64, aarch64
+)
+
 SYMBOL = re.compile(r"^[0-9a-f]+ <(.*)>:$")
 TARGETS = {"avx2": "annx::avx2::", "avx512": "annx::avx512::"}
 
@@ -136,3 +140,20 @@ def test_the_package_is_small() -> None:
     size = sum(path.stat().st_size for path in files | {EXTENSION})
     print(f"installed size {size / 1e6:.2f} MB, extension {EXTENSION.stat().st_size / 1e6:.2f} MB")
     assert size <= 10_000_000
+
+
+def test_gemm_tiles_keep_their_sums_in_registers() -> None:
+    # A compiler that runs out of registers parks vectors on the stack: right, and half as fast.
+    listing = tool_output("objdump", "-d", "-C", "--no-show-raw-insn", str(EXTENSION))
+    tile, spilled, tiles = "", Counter[str](), set()
+    for line in listing.splitlines():
+        header = SYMBOL.match(line)
+        if header:
+            name = header.group(1)
+            inside = target_of(name) != "baseline" or "::neon::" in name
+            tile = name if inside and "gemm_tile<" in name else ""
+            tiles.add(tile)
+        elif tile and VECTOR_ON_STACK.search(line):
+            spilled[tile] += 1
+    assert len(tiles) > 20
+    assert not spilled

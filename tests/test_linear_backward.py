@@ -1,0 +1,60 @@
+"""Linear's gradients in one call against the same gradients op by op, and against NumPy."""
+
+from __future__ import annotations
+
+import annx
+import numpy as np
+import pytest
+from annx import _core, nn
+
+ACTIVATIONS = ["none", "relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"]
+SHAPES = [(7,), (5, 7), (2, 3, 7), (130, 7), (300, 33), (0, 7)]
+
+
+def gradients(
+    arrays: list[np.ndarray], seed: np.ndarray, activation: str, create_graph: bool
+) -> list[np.ndarray]:
+    x, w, b = (annx.tensor(a, requires_grad=True) for a in arrays)
+    y = _core.ops.linear(x, w, b, activation=activation)
+    grads = annx.autograd.grad((y * annx.tensor(seed)).sum(), [x, w, b], create_graph=create_graph)
+    return [g.detach().numpy() for g in grads if g is not None]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_fused_and_unfused_agree(shape: tuple[int, ...], activation: str) -> None:
+    rng = np.random.default_rng(1)
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in (shape, (20, shape[-1]), (20,))]
+    seed = rng.standard_normal((*shape[:-1], 20)).astype(np.float32)
+    fused = gradients(arrays, seed, activation, create_graph=False)
+    unfused = gradients(arrays, seed, activation, create_graph=True)
+    np.testing.assert_array_equal(fused[0], unfused[0])
+    np.testing.assert_array_equal(fused[1], unfused[1])
+    # The sum over rows has its own order.
+    np.testing.assert_allclose(fused[2], unfused[2], rtol=1e-5, atol=1e-5)
+
+
+def test_only_what_is_needed() -> None:
+    rng = np.random.default_rng(2)
+    x = annx.tensor(rng.standard_normal((6, 4)))
+    w = annx.tensor(rng.standard_normal((3, 4)), requires_grad=True)
+    _core.ops.linear(x, w, activation="tanh").sum().backward()
+    assert x.grad is None
+    y = np.tanh(x.numpy() @ w.detach().numpy().T)
+    assert w.grad is not None
+    np.testing.assert_allclose(w.grad.numpy(), (1 - y * y).T @ x.numpy(), rtol=1e-12)
+
+
+def test_strided_input_and_broadcast_gradient() -> None:
+    rng = np.random.default_rng(3)
+    x = annx.tensor(rng.standard_normal((4, 150)), requires_grad=True)
+    layer = nn.Linear(4, 5).to(annx.float64)
+    layer(x.transpose(0, 1)).sum().backward()
+    ones = np.ones((150, 5))
+    assert x.grad is not None
+    assert layer.weight.grad is not None
+    assert layer.bias is not None
+    assert layer.bias.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), (ones @ layer.weight.detach().numpy()).T, rtol=1e-12)
+    np.testing.assert_allclose(layer.weight.grad.numpy(), ones.T @ x.detach().numpy().T, rtol=1e-9)
+    np.testing.assert_array_equal(layer.bias.grad.numpy(), np.full(5, 150.0))
