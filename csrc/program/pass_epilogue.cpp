@@ -1,5 +1,6 @@
-// Moves an activation into the product before it: linear followed by relu becomes linear with that
-// activation, whose kernel gives the same bits.
+// Moves activations into the products they belong to. Forward, linear followed by relu becomes linear
+// with that activation. Backward, relu's gradient followed by linear_backward becomes the latter with
+// that activation: it makes one pass over its gradient anyway. Both kernels give the same bits.
 #include <cstring>
 
 #include "program/program.h"
@@ -8,56 +9,118 @@ namespace annx::program {
 
 namespace {
 
-// The name that linear knows an elementwise op by, or null.
-const char* activation_of(const OpDef& op) {
-  constexpr const char* pairs[][2] = {{"relu", "relu"},           {"sigmoid", "sigmoid"},
-                                      {"tanh", "tanh"},           {"gelu_erf", "gelu"},
-                                      {"gelu_tanh", "gelu_tanh"}, {"silu", "silu"}};
-  for (const auto& pair : pairs)
-    if (std::strcmp(op.name, pair[0]) == 0) return intern(pair[1]);
-  return nullptr;
-}
+struct Fusible {
+  const char *op, *backward, *activation;  // the elementwise ops, and linear's name for them
+};
+constexpr Fusible kFusible[] = {{"relu", "relu_backward", "relu"},
+                                {"sigmoid", "sigmoid_backward", "sigmoid"},
+                                {"tanh", "tanh_backward", "tanh"},
+                                {"gelu_erf", "gelu_erf_backward", "gelu"},
+                                {"gelu_tanh", "gelu_tanh_backward", "gelu_tanh"},
+                                {"silu", "silu_backward", "silu"}};
+
+class Epilogues {
+ public:
+  explicit Epilogues(Program& p)
+      : p_(p),
+        readers_(p.buffers.size(), 0),
+        maker_(p.buffers.size(), -1),
+        written_(p.buffers.size(), 0),
+        gone_(p.instructions.size(), 0) {
+    for (size_t at = 0; at < p.instructions.size(); ++at) {
+      const Instruction& i = p.instructions[at];
+      for (int v : i.in)
+        if (v >= 0) ++readers_[buffer(v)];
+      for (int b : i.writes)
+        ++readers_[static_cast<size_t>(b)], written_[static_cast<size_t>(b)] = 1;
+      for (int v : i.out) maker_[buffer(v)] = static_cast<int>(at);
+    }
+  }
+
+  void run() {
+    size_t forward = 0, backward = 0;
+    for (Instruction& i : p_.instructions)
+      if (i.op && std::strcmp(i.op->name, "linear_backward") == 0) backward += fold_gradient(i);
+    for (size_t at = 0; at < p_.instructions.size(); ++at) forward += fold_activation(at);
+    if (forward + backward == 0) return;
+    std::vector<Instruction> kept;
+    for (size_t at = 0; at < p_.instructions.size(); ++at)
+      if (!gone_[at]) kept.push_back(std::move(p_.instructions[at]));
+    p_.instructions = std::move(kept);
+    if (forward) note(forward, " activations computed by the product");
+    if (backward) note(backward, " gradients of activations computed by linear's");
+  }
+
+ private:
+  const Value& value(int v) const { return p_.values[static_cast<size_t>(v)]; }
+  size_t buffer(int v) const { return static_cast<size_t>(value(v).buffer); }
+
+  void note(size_t count, const char* what) {
+    p_.notes.push_back({"epilogues", std::to_string(count) + what});
+  }
+
+  // The instruction that makes v for one reader only, or -1.
+  int sole_maker(int v) const {
+    const size_t b = buffer(v);
+    const bool sole = p_.buffers[b].kind == Buffer::Kind::temporary && readers_[b] == 1;
+    return sole ? maker_[b] : -1;
+  }
+
+  bool fold_activation(size_t at) {
+    Instruction& i = p_.instructions[at];
+    if (!i.op || i.in.size() != 1) return false;
+    for (const Fusible& f : kFusible) {
+      if (std::strcmp(i.op->name, f.op) != 0) continue;
+      const int from = sole_maker(i.in[0]);
+      if (from < 0) return false;
+      Instruction& product = p_.instructions[static_cast<size_t>(from)];
+      if (!product.op || std::strcmp(product.op->name, "linear") != 0 ||
+          product.out[0] != i.in[0] || product.region != i.region ||
+          std::strcmp(product.attrs[0].text(), "none") != 0)
+        return false;
+      // What is read by the product must not change on the way: parameters are written at the end,
+      // so moving the product down to the activation would be wrong, moving this up is not.
+      product.attrs[0] = Attr(intern(f.activation));
+      product.out[0] = i.out[0];
+      maker_[buffer(i.out[0])] = from;
+      gone_[at] = 1;
+      return true;
+    }
+    return false;
+  }
+
+  // linear_backward reads (g, x, weight, bias, saved), the gradient before it (g, saved).
+  bool fold_gradient(Instruction& product) {
+    const int from = sole_maker(product.in[0]);
+    if (from < 0 || std::strcmp(product.attrs[0].text(), "none") != 0) return false;
+    const Instruction& i = p_.instructions[static_cast<size_t>(from)];
+    if (!i.op || i.in.size() != 2 || i.out[0] != product.in[0] || i.region != product.region)
+      return false;
+    // The inputs are read later than before.
+    for (int v : i.in)
+      if (written_[buffer(v)] || value(v).dtype != value(product.in[0]).dtype ||
+          value(v).shape != value(product.in[0]).shape)
+        return false;
+    for (const Fusible& f : kFusible) {
+      if (std::strcmp(i.op->name, f.backward) != 0) continue;
+      for (const Instruction* later = &i; later != &product; ++later)
+        if (later->host >= 0) return false;
+      product.attrs[0] = Attr(intern(f.activation));
+      product.in[0] = i.in[0];
+      product.in[4] = i.in[1];
+      gone_[static_cast<size_t>(from)] = 1;
+      return true;
+    }
+    return false;
+  }
+
+  Program& p_;
+  std::vector<int> readers_, maker_;
+  std::vector<char> written_, gone_;
+};
 
 }  // namespace
 
-void fuse_epilogues(Program& p) {
-  const OpDef* const linear = find_op("linear");
-  std::vector<int> readers(p.buffers.size(), 0), maker(p.buffers.size(), -1);
-  for (size_t at = 0; at < p.instructions.size(); ++at) {
-    const Instruction& i = p.instructions[at];
-    for (int v : i.in)
-      if (v >= 0) ++readers[static_cast<size_t>(p.values[static_cast<size_t>(v)].buffer)];
-    for (int b : i.writes) ++readers[static_cast<size_t>(b)];
-    for (int v : i.out)
-      maker[static_cast<size_t>(p.values[static_cast<size_t>(v)].buffer)] = static_cast<int>(at);
-  }
-  std::vector<char> gone(p.instructions.size(), 0);
-  size_t fused = 0;
-  for (size_t at = 0; at < p.instructions.size(); ++at) {
-    Instruction& i = p.instructions[at];
-    const char* activation = i.op && i.in.size() == 1 ? activation_of(*i.op) : nullptr;
-    if (!activation) continue;
-    const Value& in = p.values[static_cast<size_t>(i.in[0])];
-    const auto b = static_cast<size_t>(in.buffer);
-    if (p.buffers[b].kind != Buffer::Kind::temporary || readers[b] != 1 || maker[b] < 0) continue;
-    Instruction& product = p.instructions[static_cast<size_t>(maker[b])];
-    if (product.op != linear || product.out[0] != i.in[0] || product.region != i.region ||
-        std::strcmp(product.attrs[0].text(), "none") != 0)
-      continue;
-    // What is read by the product must not change on the way: parameters are written at the end,
-    // so moving the product down to the activation would be wrong, moving this up is not.
-    product.attrs[0] = Attr(activation);
-    product.out[0] = i.out[0];
-    maker[static_cast<size_t>(p.values[static_cast<size_t>(i.out[0])].buffer)] = maker[b];
-    gone[at] = 1;
-    ++fused;
-  }
-  if (!fused) return;
-  std::vector<Instruction> kept;
-  for (size_t at = 0; at < p.instructions.size(); ++at)
-    if (!gone[at]) kept.push_back(std::move(p.instructions[at]));
-  p.instructions = std::move(kept);
-  p.notes.push_back({"epilogues", std::to_string(fused) + " activations computed by the product"});
-}
+void fuse_epilogues(Program& p) { Epilogues(p).run(); }
 
 }  // namespace annx::program
