@@ -441,3 +441,23 @@ def test_what_a_host_call_writes_is_read_after_it() -> None:
     before, after = f(x)
     assert before.tolist() == (annx.exp(x) * 2).tolist()
     assert after.tolist() == (annx.exp(x + 1) * 3).tolist()
+
+
+def test_schedules_that_follow_a_value_are_stepped_outside() -> None:
+    w = nn.Parameter(annx.ones(1))
+    opt = optim.SGD([w], lr=0.1)
+    plateau = optim.lr_scheduler.ReduceLROnPlateau(opt)
+    restarts = optim.lr_scheduler.CosineAnnealingWarmRestarts(opt, 3)
+
+    def step(x: annx.Tensor, schedule: Any) -> None:
+        (w * x).sum().backward()
+        opt.step()
+        schedule()
+
+    for schedule, what in (
+        (lambda: plateau.step(0.5), "Return the metric"),
+        (lambda: restarts.step(1.5), "Leave it out"),
+    ):
+        with pytest.raises(RuntimeError, match=what):
+            annx.jit(lambda x, s=schedule: step(x, s))(annx.ones(1))
+    annx.jit(lambda x: step(x, restarts.step))(annx.ones(1))

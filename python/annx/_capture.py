@@ -152,6 +152,16 @@ class paused:
         _core.capture_pause(False)
 
 
+def refuse(why: str) -> None:
+    """While a call is captured: says that it cannot be.
+
+    Raises:
+        RuntimeError: unless the capture is lenient, which then gives no program.
+    """
+    if current() is not None:
+        _core.capture_refuse(why)
+
+
 def repeat(function: Callable[[], Any], optimizer: Any = None) -> None:
     """While a call is captured: has every replay call ``function`` at this place."""
     recording = current()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import cos, pi
 from typing import TYPE_CHECKING, Any
 
+from annx import _capture
 from annx.optim.lr_scheduler._base import LRScheduler, check_optimizer, per_group
 
 if TYPE_CHECKING:
@@ -56,9 +57,16 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
         Raises:
             ValueError: ``epoch`` is negative.
+            RuntimeError: ``epoch`` is given inside a captured call.
         """
         if epoch is None:
+            _capture.repeat(self.step)
             epoch = self.last_epoch + 1
+        else:
+            _capture.refuse(
+                "expected no epoch given to a schedule inside a captured call: replays would set "
+                "the same one. Leave it out, or step outside of the call"
+            )
         if epoch < 0:
             raise ValueError(
                 f"[CosineAnnealingWarmRestarts.step] expected epoch >= 0 but got {epoch}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from annx import _capture
 from annx.optim.lr_scheduler._base import check_optimizer, per_group
 
 if TYPE_CHECKING:
@@ -75,7 +76,15 @@ class ReduceLROnPlateau:
         self._last_lr = [float(group["lr"]) for group in optimizer.param_groups]
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:
-        """Takes in the value of one more epoch: a number or a Tensor of one element."""
+        """Takes in the value of one more epoch: a number or a Tensor of one element.
+
+        Raises:
+            RuntimeError: it is called inside a captured call.
+        """
+        _capture.refuse(
+            "expected no step of ReduceLROnPlateau inside a captured call: it looks at a value. "
+            "Return the metric and step outside"
+        )
         current = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self.is_better(current, self.best):
