@@ -32,6 +32,7 @@ PYTHON_LAYERS = (
     ("_core",),
     (
         "_capture",
+        "_checkpoint",
         "_creation",
         "_functions",
         "_generator",

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <queue>
 
+#include "autograd/checkpoint.h"
 #include "core/allocator.h"
 #include "ops/functional.h"
 
@@ -109,6 +110,13 @@ class OpNode final : public Node {
   explicit OpNode(const OpCall& c) : op_(*c.op), attrs_(c.attrs) {
     output_count = c.outputs.size();
     edges.reserve(static_cast<size_t>(c.inputs.size()));
+    uint32_t kept = op_.saves;
+    if (Checkpoint* checkpoint = Checkpoint::current()) {
+      remade_ = checkpoint->remade(c);
+      kept &= ~remade_;
+      ticket_ = checkpoint->take_ticket(&op_, remade_);
+      if (remade_) checkpoint_ = Ref<Checkpoint>(checkpoint);
+    }
     for (int i = 0; i < c.inputs.size(); ++i) {
       const Tensor& t = c.inputs[i];
       edges.push_back(edge_to(t));
@@ -117,14 +125,14 @@ class OpNode final : public Node {
       if (!t.defined()) continue;
       r.shape = t.shape();
       r.dtype = t.dtype();
-      if (i < 16 && (op_.saves & save_input(i))) {
+      if (i < 16 && (kept & save_input(i))) {
         r.saved.tensor = t;
         r.saved.version = t.storage()->version();
       }
     }
     for (int i = 0; i < c.outputs.size(); ++i) {
       outputs_.emplace_back();
-      if (op_.saves & save_output(i)) {
+      if (kept & save_output(i)) {
         // A fresh view: holding the output itself would be a cycle.
         outputs_.back().tensor = c.outputs[i].detach();
         outputs_.back().version = c.outputs[i].storage()->version();
@@ -132,9 +140,18 @@ class OpNode final : public Node {
     }
   }
 
+  ~OpNode() override {
+    if (checkpoint_) checkpoint_->forget(ticket_);
+  }
+
   const char* name() const override { return op_.name; }
+  void drop_remade() override {
+    if (checkpoint_) checkpoint_->drop(ticket_);
+  }
   void release_saved() override {
     released_ = true;
+    if (checkpoint_) checkpoint_->forget(ticket_);
+    checkpoint_ = nullptr;
     for (InputRecord& r : inputs_) r.saved.tensor = Tensor();
     for (SavedTensor& s : outputs_) s.tensor = Tensor();
   }
@@ -163,9 +180,22 @@ class OpNode final : public Node {
     int attr_count() const override { return node_.attrs_.size(); }
     const Attr& attr(int i) const override { return node_.attrs_[i]; }
     const Tensor& grad(int i) const override { return grads_[i]; }
-    Tensor input(int i) const override { return unpack(node_.inputs_[i].saved); }
+    Tensor input(int i) const override {
+      if (!remade(save_input(i))) return unpack(node_.inputs_[i].saved);
+      const InputRecord& r = node_.inputs_[i];
+      Tensor t = node_.checkpoint_->recall(node_.ticket_, save_input(i));
+      ANNX_CHECK(t.shape() == r.shape && t.dtype() == r.dtype, runtime, "checkpoint",
+                 "expected the function to do the same when it runs again for the gradient but ",
+                 node_.op_.name, " got shape ", t.shape(), " instead of ", r.shape);
+      const Edge& edge = node_.edges[static_cast<size_t>(i)];
+      if (!grad_enabled() || !edge.node) return t;
+      t = t.detach();
+      attach(t, edge.node, edge.output_nr);
+      return t;
+    }
     Tensor output(int i) const override {
-      Tensor t = unpack(node_.outputs_[i]);
+      Tensor t = remade(save_output(i)) ? node_.checkpoint_->recall(node_.ticket_, save_output(i))
+                                        : unpack(node_.outputs_[i]);
       if (grad_enabled()) {
         t = t.detach();
         attach(t, Ref<Node>(&node_), i);
@@ -179,6 +209,7 @@ class OpNode final : public Node {
     void set(int i, Tensor grad) override { result_[i] = std::move(grad); }
 
    private:
+    bool remade(uint32_t bit) const { return (node_.remade_ & bit) != 0; }
     Tensor unpack(const SavedTensor& s) const {
       ANNX_CHECK(!s.tensor.defined() || s.tensor.storage()->version() == s.version, runtime,
                  node_.op_.name,
@@ -195,6 +226,10 @@ class OpNode final : public Node {
   Attrs attrs_;
   SmallVec<InputRecord, 3> inputs_;
   SmallVec<SavedTensor, 1> outputs_;
+  // What the checkpoint makes anew instead of this node keeping it: bits as in OpDef::saves.
+  Ref<Checkpoint> checkpoint_;
+  int ticket_ = -1;
+  uint32_t remade_ = 0;
   bool released_ = false;
 };
 
@@ -219,6 +254,7 @@ void record(OpCall& c) {
   Ref<Node> node(new OpNode(c));
   for (int i = 0; i < c.outputs.size(); ++i)
     if (is_floating(c.outputs[i].dtype())) attach(c.outputs[i], node, i);
+  Checkpoint::recorded(c);
 }
 
 void add_into(Tensor& slot, const Tensor& grad) {
@@ -258,6 +294,7 @@ struct Walk {
   std::vector<std::pair<Edge, Tensor>> wanted;    // intermediate tensors whose gradient is asked
   bool create_graph = false;
   bool retain_graph = false;
+  Checkpoint::Recalls recalls;
 
   ~Walk() {  // an error on the way must not leave marks behind
     while (!queue.empty()) {
@@ -307,7 +344,7 @@ struct Walk {
       const TensorList out = node->apply(grads);
       for (size_t i = 0; i < node->edges.size(); ++i)
         if (static_cast<int>(i) < out.size()) send(node->edges[i], out[static_cast<int>(i)]);
-      if (!retain_graph) node->release_saved();
+      retain_graph ? node->drop_remade() : node->release_saved();
     }
     for (auto& [leaf, total] : leaves)
       if (meta_of(leaf)->hooks) total = run_hooks(meta_of(leaf)->hooks.get(), total);

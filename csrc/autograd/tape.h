@@ -34,6 +34,8 @@ class Node : public RefCounted {
   virtual TensorList apply(const TensorList& grads) = 0;
   // Drops what was saved for the gradient.
   virtual void release_saved() = 0;
+  // Drops what a checkpoint made anew for the gradient; it can be made again.
+  virtual void drop_remade() {}
 
   std::vector<Edge> edges;
   uint64_t sequence;  // creation order: consumers always come after producers

@@ -1,4 +1,5 @@
 // The tape for Python: backward, grad, hooks, custom gradients, grad mode.
+#include "autograd/checkpoint.h"
 #include "bindings/py.h"
 
 namespace annx::python {
@@ -102,6 +103,20 @@ py::tuple custom_function(const py::object& rule, py::handle inputs, py::handle 
       op, in, tensor_list(outputs, "custom_function", "outputs"), backward)));
 }
 
+py::object checkpoint(const py::object& first, const py::object& again, py::handle arguments,
+                      bool keep_random) {
+  const Callback callback(again);
+  auto run_again = [callback](const TensorList& tensors) {
+    py::gil_scoped_acquire gil;
+    callback.get()(*py::reinterpret_steal<py::tuple>(wrap_tuple(tensors)));
+  };
+  const Ref<autograd::Checkpoint> c(new autograd::Checkpoint(
+      run_again, tensor_list(arguments, "checkpoint", "arguments"), keep_random));
+  py::object result;
+  c->run([&] { result = first(); });
+  return result;
+}
+
 int register_hook(py::handle tensor, const py::object& hook) {
   ANNX_CHECK(is_tensor(tensor.ptr()), type, "register_hook", "expected a Tensor");
   Callback callback(hook);
@@ -124,6 +139,9 @@ void init_autograd(py::module_& m) {
   m.def("custom_function", custom_function, py::arg("backward"), py::arg("inputs"),
         py::arg("outputs"), py::arg("name") = "custom_gradient",
         "Attaches outputs to the graph with a gradient written in Python.");
+  m.def("checkpoint", checkpoint, py::arg("first"), py::arg("again"), py::arg("arguments"),
+        py::arg("keep_random"), "Calls first; again makes anew what its gradient needs.");
+  m.def("recomputing", recomputing, "Whether a checkpoint runs its function again.");
   m.def("register_hook", register_hook, "Adds a hook on a tensor's gradient; returns its id.");
   m.def("remove_hook", [](py::handle t, int id) {
     ANNX_CHECK(is_tensor(t.ptr()), type, "remove_hook", "expected a Tensor");

@@ -207,7 +207,7 @@ void init_program(py::module_& m) {
   m.def("capture_refuse", [](const std::string& why) { recorder().refuse(why); });
   m.def("capture_pause",
         [](bool pause) { set_call_observer(pause || !t_recorder ? nullptr : t_recorder.get()); });
-  m.def("capture_region", [](bool enter) { recorder().set_region(enter); });
+  m.def("capture_region", [](int region) { return recorder().set_region(region); });
 }
 
 }  // namespace annx::python

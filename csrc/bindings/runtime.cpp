@@ -80,6 +80,7 @@ void init_runtime(py::module_& m) {
   m.def("num_threads", num_threads, "Threads of the pool.");
   m.def("set_num_threads", set_num_threads, "Sets the number of threads (1 to 256).");
   m.def("allocator_stats", allocator_stats, "Bytes in use, at peak and cached.");
+  m.def("reset_peak_stats", reset_peak_stats, "Starts the peak anew from the bytes in use.");
   m.def(
       "cpu_limits",
       [] {

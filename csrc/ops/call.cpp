@@ -1,5 +1,7 @@
 #include "ops/call.h"
 
+#include <utility>
+
 #include "core/layout.h"
 #include "ops/device.h"
 #include "ops/functional.h"
@@ -9,6 +11,7 @@ namespace annx {
 namespace {
 
 thread_local bool t_grad_enabled = true;
+thread_local bool t_recomputing = false;
 thread_local Cost* t_cost = nullptr;  // where the innermost CostScope adds up
 TapeHook g_tape_hook = nullptr;
 thread_local CallObserver* t_observer = nullptr;
@@ -129,6 +132,9 @@ bool any_requires_grad(const TensorList& inputs) {
 
 bool grad_enabled() { return t_grad_enabled; }
 void set_grad_enabled(bool enabled) { t_grad_enabled = enabled; }
+bool recomputing() { return t_recomputing; }
+RecomputeGuard::RecomputeGuard() : saved_(std::exchange(t_recomputing, true)) {}
+RecomputeGuard::~RecomputeGuard() { t_recomputing = saved_; }
 void set_tape_hook(TapeHook hook) { g_tape_hook = hook; }
 CallObserver* call_observer() { return t_observer; }
 void set_call_observer(CallObserver* observer) { t_observer = observer; }

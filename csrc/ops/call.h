@@ -27,6 +27,19 @@ class GradModeGuard {
   bool saved_;
 };
 
+// Whether this thread runs a function once more for the sake of its gradient: what it keeps beside
+// its results, running statistics for one, has been brought forward already.
+bool recomputing();
+class RecomputeGuard {
+ public:
+  RecomputeGuard();
+  ~RecomputeGuard();
+  RecomputeGuard(const RecomputeGuard&) = delete;
+
+ private:
+  bool saved_;
+};
+
 // Adds up op_cost of every op this thread runs while it lives; composites count by their parts. A
 // scope inside another takes its share alone.
 class CostScope {

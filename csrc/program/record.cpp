@@ -311,7 +311,9 @@ int Recorder::kept_beyond(const TensorList& results) const {
 }
 
 int Recorder::set_scope(int scope) { return std::exchange(scope_, scope); }
-void Recorder::set_region(bool enter) { region_ = enter ? ++regions_ : 0; }
+int Recorder::set_region(int region) {
+  return std::exchange(region_, region < 0 ? ++regions_ : region);
+}
 
 std::shared_ptr<Program> Recorder::finish(const TensorList& results) {
   t_recorder = nullptr;

@@ -35,8 +35,9 @@ class Recorder final : public CallObserver {
   int kept_beyond(const TensorList& results) const;
   // Tags instructions from here on; returns the tag before.
   int set_scope(int scope);
-  // Instructions from here on form a new region; back to the outermost with enter = false.
-  void set_region(bool enter);
+  // Instructions from here on form a new region (-1) or belong to a known one; returns the one
+  // before.
+  int set_region(int region);
 
   void before(const OpCall& c) override;
   void after(const OpCall& c) override;

@@ -26,6 +26,7 @@ from annx import autograd as autograd  # noqa: E402
 from annx import cuda as cuda  # noqa: E402
 from annx import nn as nn  # noqa: E402
 from annx import optim as optim  # noqa: E402
+from annx._checkpoint import checkpoint as checkpoint  # noqa: E402
 from annx._compare import allclose as allclose  # noqa: E402
 from annx._compare import broadcast_shapes as broadcast_shapes  # noqa: E402
 from annx._compare import broadcast_tensors as broadcast_tensors  # noqa: E402

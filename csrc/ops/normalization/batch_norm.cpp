@@ -263,14 +263,18 @@ TensorList batch_norm(const OpCall& c) {
   f.op = &forward_def;
   f.attrs = c.attrs;
   const Tensor x = as_float(c.in(0));
-  f.inputs = {x, open_running(c.in(1), x.dtype(), training, "batch_norm"),
-              open_running(c.in(2), x.dtype(), training, "batch_norm"), as_float(c.in(3)),
-              as_float(c.in(4))};
+  const bool moves = training && !recomputing();
+  Tensor mean, var;
+  if (moves || !training) {
+    mean = open_running(c.in(1), x.dtype(), training, "batch_norm");
+    var = open_running(c.in(2), x.dtype(), training, "batch_norm");
+  }
+  f.inputs = {x, mean, var, as_float(c.in(3)), as_float(c.in(4))};
   check(f, training);
   run(f);
-  if (training) {
-    store_running(f.in(1), c.in(1));
-    store_running(f.in(2), c.in(2));
+  if (moves) {
+    store_running(mean, c.in(1));
+    store_running(var, c.in(2));
   }
   return {ops::cast(f.out(0), c.in(0).dtype())};
 }

@@ -310,8 +310,11 @@ TensorList instance_norm(const OpCall& c) {
                  {Attr(false), momentum, eps})};
   OpCall f;
   const Tensor x = as_float(c.in(0));
-  const Tensor mean = open_running(c.in(1), x.dtype(), true, "instance_norm");
-  const Tensor var = open_running(c.in(2), x.dtype(), true, "instance_norm");
+  Tensor mean, var;
+  if (!recomputing()) {
+    mean = open_running(c.in(1), x.dtype(), true, "instance_norm");
+    var = open_running(c.in(2), x.dtype(), true, "instance_norm");
+  }
   f.inputs = {x, as_float(c.in(3)), as_float(c.in(4)), mean, var};
   check_channels(f, "instance_norm");
   const Dims channels{x.size(1)};
@@ -323,11 +326,13 @@ TensorList instance_norm(const OpCall& c) {
              "expected running_mean and running_var, or neither, but got one of them");
   ANNX_CHECK(x.numel() == 0 || Layout(x).length > 1, value, "instance_norm",
              "expected more than 1 spatial element but got input of shape ", x.shape());
-  f.op = mean.defined() ? &instance_def : &group_def;
+  f.op = c.has(1) ? &instance_def : &group_def;
   f.attrs = {Attr(x.size(1)), eps, momentum};
   run(f);
-  store_running(mean, c.in(1));
-  store_running(var, c.in(2));
+  if (!recomputing()) {
+    store_running(mean, c.in(1));
+    store_running(var, c.in(2));
+  }
   return {ops::cast(f.out(0), c.in(0).dtype())};
 }
 

@@ -1,7 +1,5 @@
 #include "ops/normalization/support.h"
 
-#include <cstring>
-
 namespace annx::normalization {
 
 Tensor open_running(const Tensor& t, DType dtype, bool written, const char* op) {
@@ -14,9 +12,7 @@ Tensor open_running(const Tensor& t, DType dtype, bool written, const char* op) 
 
 void store_running(const Tensor& opened, const Tensor& t) {
   if (!t.defined() || opened.is_same(t)) return;
-  GradModeGuard no_grad(false);
-  std::memcpy(t.raw(), ops::cast(opened, t.dtype()).raw(), t.nbytes());
-  t.storage()->bump_version();
+  ops::copy_into(t, opened);
 }
 
 }  // namespace annx::normalization

@@ -2,6 +2,7 @@
 
 #include <mutex>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "ops/call.h"
@@ -12,6 +13,7 @@ namespace {
 
 // Streams that Python generators have put before the default one, in this thread.
 thread_local std::vector<RandomState> t_streams;
+thread_local RandomNotes* t_notes = nullptr;  // the innermost
 
 std::mutex g_mutex;
 
@@ -29,6 +31,7 @@ RandomState random_state() {
 }
 
 void set_random_state(RandomState s) {
+  if (RandomNotes::source()) return;
   std::lock_guard<std::mutex> lock(g_mutex);
   state() = s;
 }
@@ -43,21 +46,51 @@ RandomState pop_random_stream() {
 }
 
 RandomState next_random_state() {
+  CallObserver* const observer = call_observer();
   if (!t_streams.empty()) {
     const RandomState s = t_streams.back();
     ++t_streams.back().counter;
-    if (CallObserver* observer = call_observer()) observer->depends_on_values("Generator");
+    if (observer) observer->depends_on_values("Generator");
     return s;
   }
+  const bool again = RandomNotes::source() != nullptr;
   const RandomState s = take_random_states(1);
-  if (CallObserver* observer = call_observer()) observer->drew(s.seed, s.counter);
+  // A state drawn again is known to the observer by its counter.
+  if (observer && !again) observer->drew(s.seed, s.counter);
   return s;
 }
 
 RandomState take_random_states(uint64_t count) {
-  std::lock_guard<std::mutex> lock(g_mutex);
-  const RandomState s = state();
-  state().counter += count;
+  RandomNotes* const source = RandomNotes::source();
+  RandomState s;
+  if (source) {
+    s = source->repeated(count);
+  } else {
+    std::lock_guard<std::mutex> lock(g_mutex);
+    s = state();
+    state().counter += count;
+  }
+  for (RandomNotes* n = t_notes; n != source; n = n->outer_)
+    for (uint64_t k = 0; k < count; ++k) n->states_.push_back({s.seed, s.counter + k});
+  return s;
+}
+
+RandomNotes::RandomNotes(std::vector<RandomState>& states, Mode mode)
+    : states_(states), mode_(mode), outer_(std::exchange(t_notes, this)) {}
+RandomNotes::~RandomNotes() { t_notes = outer_; }
+
+RandomNotes* RandomNotes::source() {
+  RandomNotes* n = t_notes;
+  while (n && n->mode_ == Mode::take) n = n->outer_;
+  return n;
+}
+
+// Past the last one, which only happens while the first run is still under way, any will do.
+RandomState RandomNotes::repeated(uint64_t count) {
+  const size_t at = std::exchange(at_, at_ + static_cast<size_t>(count));
+  if (at < states_.size()) return states_[at];
+  RandomState s = states_.empty() ? random_state() : states_.back();
+  s.counter += at - states_.size() + 1;
   return s;
 }
 

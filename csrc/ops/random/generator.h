@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "ops/registry.h"
 
@@ -21,6 +22,28 @@ RandomState take_random_states(uint64_t count);
 // Between the two, random ops of this thread draw from the stream s; pop says how far it was read.
 void push_random_stream(RandomState s);
 RandomState pop_random_stream();
+
+// While it lives, random ops of this thread note the states they draw; or they draw noted states
+// once more, and the default stream stays where it is.
+class RandomNotes {
+ public:
+  enum class Mode { take, repeat };
+  RandomNotes(std::vector<RandomState>& states, Mode mode);
+  ~RandomNotes();
+  RandomNotes(const RandomNotes&) = delete;
+
+ private:
+  friend RandomState next_random_state();
+  friend RandomState take_random_states(uint64_t count);
+  friend void set_random_state(RandomState state);
+  static RandomNotes* source();  // what this thread draws from again, or null
+  RandomState repeated(uint64_t count);
+
+  std::vector<RandomState>& states_;
+  Mode mode_;
+  size_t at_ = 0;
+  RandomNotes* outer_;
+};
 
 // A state as attributes of an op: its result is a function of these and the element's position.
 inline Attr random_key(RandomState s) {

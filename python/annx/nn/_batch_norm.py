@@ -129,6 +129,10 @@ class _BatchNorm(_RunningNorm):
             training = True
             if not self.track_running_stats:
                 mean = var = None
+            elif _core.recomputing():
+                # A checkpoint runs again: the statistics have seen this batch.
+                if momentum is None and count is not None:
+                    mean = var = None
             elif count is not None:
                 # Written in place, so that a captured step counts on.
                 count.copy_(count + 1)

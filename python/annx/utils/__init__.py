@@ -1,5 +1,6 @@
-"""Utilities around training; ``annx.utils.data`` holds datasets and loaders."""
+"""Utilities around training: datasets and loaders in ``data``, less memory in ``checkpoint``."""
 
+from annx.utils import checkpoint as checkpoint
 from annx.utils import data as data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]
