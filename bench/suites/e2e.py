@@ -1,6 +1,6 @@
 """Whole training steps and predictions of ``workloads/``: annx captured by ``annx.jit`` where the
 build has it, PyTorch at its fastest of fused and foreach Adam, images channels last or not, or
-compiled (``torch-compile``)."""
+compiled (``torch-compile``); scikit-learn where it has the network."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from ..cases import Case
 from ..problem import Array, Contender, Problem, Suite, arrays_of, generator, module
 from ..timing import fastest
+from ..workloads import sklearn_mlp
 from ..workloads.base import CHECKED_STEPS, Workload
 from ..workloads.chargpt import CharGpt
 from ..workloads.encoder import Encoder
@@ -89,7 +90,12 @@ def step(case: Case) -> Problem:
         return _first(workload.step("annx", *wide, 0.0, wide=True))
 
     return Problem(
-        makers={"annx": lambda: make("annx", **jit()), "torch": torch, "torch-compile": compiled},
+        makers={
+            "annx": lambda: make("annx", **jit()),
+            "torch": torch,
+            "torch-compile": compiled,
+            "sklearn": lambda: sklearn_mlp.contender(workload, weights, data),
+        },
         reference=reference,
         flops=module("annx")._core.count_cost(workload.step("annx", weights, data, 1.0))[0],
         bytes=0.0,
