@@ -30,7 +30,8 @@ Maker = Callable[[], Contender | Callable[[], Any] | None]
 
 @dataclass
 class Problem:
-    """``makers``: contender -> maker, called when the contender takes part.
+    """``makers``: contender -> maker, called when the contender takes part. A peer that has several
+    ways takes part with each, ``torch`` and ``torch:channels_last``.
 
     ``flops`` and ``bytes`` are what the arithmetic needs at least; None: as the ops count, 0: not
     worth a rate.
@@ -41,6 +42,11 @@ class Problem:
     flops: float | None = None
     bytes: float | None = None
     tolerance: float = 1e-4
+
+
+def peer_of(contender: str) -> str:
+    """The peer whose way a contender is."""
+    return contender.partition(":")[0]
 
 
 @dataclass
@@ -85,6 +91,12 @@ def generator(case: Case) -> np.random.Generator:
 
 def normal(rng: np.random.Generator, *shape: int) -> Array:
     return rng.standard_normal(shape, dtype=np.float32)
+
+
+def gradient(library: str, result: Any, leaves: Sequence[Any], out: Any) -> Callable[[], Any]:
+    """Gradients of a recorded `result` by `leaves`, as often as called."""
+    grad = module(f"{library}.autograd").grad
+    return lambda: grad(result, leaves, out, retain_graph=True)
 
 
 def arrays_of(result: Any) -> list[Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +12,13 @@ from typing import Any
 
 from . import machine, peers
 from .cases import Case
-from .problem import Contender, Problem, arrays_of, build, error_of
+from .problem import Contender, Problem, arrays_of, build, error_of, peer_of
 from .stats import geometric_mean, quantile
 from .timing import Effort, time_contenders
 
 SCHEMA = 1
-NAME_WIDTH = 48
+NAME_WIDTH = 48  # of the longest case at least, within reason
+NAME_WIDTH_MOST = 88
 # Before a turn on several threads: OpenMP's idle threads spin for milliseconds before they sleep.
 SETTLE_SECONDS = 0.01
 Say = Callable[[str], None]
@@ -70,6 +72,8 @@ def run(cases: Sequence[Case], options: Options, say: Say = lambda line: None) -
     }
     for line in notes:
         say(f"note: {line}")
+    longest = max((len(case.id) for case in cases), default=0) + 8 * (len(targets) > 1)
+    width = max(NAME_WIDTH, min(NAME_WIDTH_MOST, longest))
     control = machine.Control()
     rng = random.Random(options.seed)
     for threads in options.threads:
@@ -85,13 +89,13 @@ def run(cases: Sequence[Case], options: Options, say: Say = lambda line: None) -
                 document["peaks"].append(peaks[target].as_dict())
                 say(_peaks_line(peaks[target]))
             say("")
-            say(_header(against, targets))
+            say(_header(against, width))
             for case in cases:
                 rows = run_case(case, threads, targets, against, peaks, control, options, rng)
                 document["rows"] += rows
                 for row in rows:
                     if row["contender"] == "annx":
-                        say(_line(row, rows, against, targets))
+                        say(_line(row, against, targets, width))
                 for row in rows:
                     if row["wrong"]:
                         say(f"  wrong: {row['contender']}: {row['wrong']}; not timed")
@@ -119,11 +123,11 @@ def contenders_of(
             continue
         contender = made if isinstance(made, Contender) else Contender(made)
         yield "annx", target, contender
-    for name in against:
-        maker = problem.makers.get(name)
-        made = maker() if maker else None
-        if made is not None:
-            yield name, "", made if isinstance(made, Contender) else Contender(made)
+    for peer in against:
+        for name, maker in problem.makers.items():
+            made = maker() if peer_of(name) == peer else None
+            if made is not None:
+                yield name, "", made if isinstance(made, Contender) else Contender(made)
 
 
 def run_case(
@@ -188,13 +192,20 @@ def run_case(
             _fill(row, samples[key], problem, peaks[row["target"] or targets[0]])
     rows = list(about.values())
     for row in rows:
-        row["ratio"] = {
-            other["contender"]: other["median_ns"] / row["median_ns"]
-            for other in rows
-            if row["contender"] == "annx" and other["contender"] != "annx"
-            and "median_ns" in row and "median_ns" in other
-        }  # fmt: skip
+        row["ratio"] = ratios(row, rows)
     return rows
+
+
+def ratios(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Peer -> the median of its fastest way over that of `row`, which is annx's."""
+    if row["contender"] != "annx" or "median_ns" not in row:
+        return {}
+    best: dict[str, float] = {}
+    for other in rows:
+        peer = peer_of(other["contender"])
+        if peer != "annx" and "median_ns" in other:
+            best[peer] = min(best.get(peer, math.inf), other["median_ns"])
+    return {peer: median_ns / row["median_ns"] for peer, median_ns in best.items()}
 
 
 def count_work(problem: Problem) -> None:
@@ -250,23 +261,18 @@ def _peaks_line(peaks: machine.Peaks) -> str:
     )
 
 
-def _header(against: Sequence[str], targets: Sequence[str]) -> str:
+def _header(against: Sequence[str], width: int) -> str:
     cells = ["annx".rjust(10), "GF/s".rjust(7), "GB/s".rjust(7), "of roof".rjust(8)]
     cells += [f"vs {name}".rjust(max(9, len(name) + 3)) for name in against]
-    return f"{'case':<{NAME_WIDTH}} " + " ".join(cells)
+    return f"{'case':<{width}} " + " ".join(cells)
 
 
-def _line(
-    row: dict[str, Any],
-    rows: Sequence[dict[str, Any]],
-    against: Sequence[str],
-    targets: Sequence[str],
-) -> str:
+def _line(row: dict[str, Any], against: Sequence[str], targets: Sequence[str], width: int) -> str:
     at = f" @{row['target']}" if len(targets) > 1 else ""
-    room = NAME_WIDTH - len(at)
+    room = width - len(at)
     name = (row["case"] if len(row["case"]) <= room else row["case"][: room - 1] + "…") + at
     if "median_ns" not in row:
-        return f"{name:<{NAME_WIDTH}} not timed"
+        return f"{name:<{width}} not timed"
     roof = row.get("percent_of_peak" if row.get("bound") == "compute" else "percent_of_stream")
     cells = [
         duration(row["median_ns"]).rjust(10),
@@ -277,7 +283,7 @@ def _line(
     for other in against:
         ratio = row["ratio"].get(other)
         cells.append((f"{ratio:.2f}x" if ratio else "-").rjust(max(9, len(other) + 3)))
-    return f"{name:<{NAME_WIDTH}} " + " ".join(cells)
+    return f"{name:<{width}} " + " ".join(cells)
 
 
 def summary(document: dict[str, Any]) -> list[str]:

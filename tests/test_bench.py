@@ -22,6 +22,7 @@ from annx.bench.instructions import SOFTWARE_TASK_CLOCK, Counter, counter
 from annx.bench.problem import Contender, Problem, arrays_of, build, error_of
 from annx.bench.stats import geometric_mean, median, quantile
 from annx.bench.suites import ops
+from annx.bench.workloads import sklearn_mlp
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 HAVE = [suite for suite in SUITES if (SHAPES / f"{suite}.txt").is_file()]
@@ -145,6 +146,47 @@ def test_costs_of_the_suites_are_the_ops_own() -> None:
     problem = build(Case("gemm", "nn", {"m": "8", "n": "3", "k": "5"}))
     assert _core.op_cost("matmul", a, b) == (problem.flops, problem.bytes)
     assert (problem.flops, problem.bytes) == (2 * 8 * 5 * 3, 4 * (40 + 15 + 24))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "size=9x8 kernel=3x3 padding=2 stride=2 groups=2",
+        "size=13 kernel=4 padding=1",
+        "size=5x4x6 kernel=2x3x1",
+    ],
+)
+def test_convolutions_of_any_kind(more: str) -> None:
+    for kind in ("forward", "backward_data", "backward_weight"):
+        case = parse_case(f"{kind} n=2 c=4 k=6 {more}", "conv")
+        assert case is not None
+        problem = build(case)
+        assert problem.reference is not None
+        made = problem.makers["annx"]()
+        call = made.call if isinstance(made, Contender) else made
+        assert call is not None
+        expected = problem.reference()
+        assert error_of(arrays_of(call()), expected) < 1e-6, case.id
+        assert error_of(arrays_of(call()), expected) < 1e-6, "as often as called"
+
+
+def test_costs_of_convolutions_and_recurrent_layers() -> None:
+    line = "forward n=2 c=4 k=6 size=9x8 kernel=3x3 padding=1 groups=2"
+    case = parse_case(line, "conv")
+    assert case is not None
+    problem = build(case)
+    assert problem.flops == 2 * (2 * 6 * 9 * 8) * (2 * 9)
+    assert problem.bytes == 4 * (2 * 4 * 72 + 6 * 2 * 9 + 2 * 6 * 72)
+    case = parse_case("lstm_train batch=2 steps=3 inputs=4 hidden=5", "rnn")
+    assert case is not None
+    assert build(case).flops == 3 * 2 * (2 * 3) * 20 * (4 + 5)
+
+
+def test_dropout_of_attention_has_no_reference_and_words_are_checked() -> None:
+    base = {"batch": "1", "heads": "2", "steps": "4", "dim": "8"}
+    assert build(Case("attention", "sdpa", {**base, "dropout": "0.1"})).reference is None
+    with pytest.raises(ValueError, match="expected mask among none, causal, bool"):
+        build(Case("attention", "sdpa", {**base, "mask": "diagonal"}))
 
 
 # --- correctness
@@ -312,6 +354,36 @@ def test_a_wrong_result_is_not_timed(no_probes: None, monkeypatch: pytest.Monkey
     assert len(timed) == 1, "called once to be checked, never to be timed"
     assert good["ratio"] == {}
     assert any(line.startswith("  wrong: numpy") for line in lines)
+
+
+def test_a_peer_of_several_ways_counts_by_its_fastest() -> None:
+    made = dict.fromkeys(("annx", "numpy", "numpy:fast", "torch"), lambda: lambda: None)
+    found = list(run.contenders_of(Problem(makers=dict(made)), ["avx2"], ["numpy"]))
+    assert [name for name, _, _ in found] == ["annx", "numpy", "numpy:fast"]
+
+    def row(contender: str, **median: float) -> dict[str, Any]:
+        return {"contender": contender, **median}
+
+    annx_row = row("annx", median_ns=4.0)
+    others = [row("numpy", median_ns=20.0), row("numpy:fast", median_ns=2.0), row("numpy:wrong")]
+    assert run.ratios(annx_row, [annx_row, *others]) == {"numpy": 0.5}
+    assert run.ratios(others[0], [annx_row, *others]) == {}
+    assert run.ratios(row("annx"), [annx_row, *others]) == {}
+
+
+def test_networks_that_scikit_learn_has() -> None:
+    nn = annx.nn
+    plain = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Dropout(0.1), nn.Linear(3, 2))
+    assert sklearn_mlp.layers(plain) == (["0", "3"], "tanh")
+    for other in (
+        nn.Linear(4, 3),
+        nn.Sequential(nn.Linear(4, 3)),
+        nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 2)),
+        nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2)),
+        nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2)),
+        nn.Sequential(nn.Linear(4, 3), nn.ReLU()),
+    ):
+        assert sklearn_mlp.layers(other) is None
 
 
 def test_unknown_and_absent_peers(monkeypatch: pytest.MonkeyPatch) -> None:
