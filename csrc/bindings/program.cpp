@@ -108,6 +108,41 @@ py::tuple run_program(Runner& runner, const py::handle& arguments) {
   return py::reinterpret_steal<py::tuple>(wrap_tuple(out));
 }
 
+Tensor optional_tensor(const py::handle& o) {
+  return o.is_none() ? Tensor() : TensorList(tensors_of(py::make_tuple(o)))[0];
+}
+
+// A loop over rows; the counts are those of the run so far, also after an error.
+void init_loop(py::module_& m) {
+  using program::Loop;
+  py::class_<Loop>(m, "RowLoop", "Batches of rows that a program runs on, one after the other.")
+      .def(py::init([](const py::handle& columns, const py::handle& order, int64_t first,
+                       int64_t size, int64_t batches, const py::list& feeds, const py::list& kept,
+                       double total, double seconds) {
+             auto loop = std::make_unique<Loop>();
+             loop->columns = tensors_of(columns);
+             loop->order = optional_tensor(order);
+             loop->first = first;
+             loop->size = size;
+             loop->batches = batches;
+             for (const py::handle& feed : feeds) {
+               const TensorList pair = tensors_of(feed);
+               ANNX_CHECK(pair.size() == 2, value, "run_rows", "expected pairs of tensors");
+               loop->feeds.push_back({pair[0], pair[1]});
+             }
+             for (const py::handle& place : kept) loop->kept.push_back(optional_tensor(place));
+             loop->total = total;
+             loop->seconds = seconds;
+             return loop;
+           }),
+           py::arg("columns"), py::arg("order"), py::arg("first"), py::arg("size"),
+           py::arg("batches"), py::arg("feeds"), py::arg("kept"), py::arg("total"),
+           py::arg("seconds"))
+      .def_readonly("done", &Loop::done, "Batches that were run.")
+      .def_readonly("fed", &Loop::fed, "Batches whose optimizer step was begun.")
+      .def_readonly("total", &Loop::total, "Sum of the first result times the rows.");
+}
+
 }  // namespace
 
 void check_readable(const Tensor& t, const char* what) {
@@ -117,8 +152,29 @@ void check_readable(const Tensor& t, const char* what) {
 void bump_structure() { ++g_structure_epoch; }
 
 void init_program(py::module_& m) {
+  init_loop(m);
   py::class_<Runner, std::shared_ptr<Runner>>(m, "Program", "A captured call.")
       .def("run", run_program, "Runs it again for other arguments; returns the results.")
+      .def(
+          "run_rows",
+          [](Runner& r, program::Loop& loop) {
+            py::gil_scoped_release release;
+            r.run(loop);
+          },
+          "Runs it on batch after batch, as the loop says.")
+      .def("runs_on_rows", [](const Runner& r) { return program::Loop::fits(r.program()); })
+      .def("result_specs",
+           [](const Runner& r) {
+             const program::Program& p = r.program();
+             py::list out;
+             for (int v : p.results) {
+               const program::Value& value = p.values[static_cast<size_t>(v)];
+               py::list shape;
+               for (int64_t d : value.shape) shape.append(d);
+               out.append(py::make_tuple(shape, std::string(name(value.dtype))));
+             }
+             return out;
+           })
       .def("fits", [](const Runner& r) { return program::Instance::fits(r.program()); })
       .def("failed_scope", &Runner::failed_scope)
       .def("explain", [](const Runner& r) { return program::explain(r.program()); })

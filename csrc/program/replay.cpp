@@ -123,6 +123,7 @@ Tensor Instance::handed_out(int value) const {
 }
 
 void Instance::call_host(int host) {
+  if (loop_) return loop_->feed();
   const GradModeGuard as_called(grad_mode_);
   program_->hosts[static_cast<size_t>(host)]();
 }
@@ -137,25 +138,19 @@ void Instance::run_step(Step& step) {
     call_host(i.host);
 }
 
-TensorList Instance::run(const TensorList& arguments) {
-  const Program& p = *program_;
-  for (int id : moving_) {
-    const auto b = static_cast<size_t>(id);
-    const Buffer& buffer = p.buffers[b];
-    const Tensor& t =
-        buffer.kind == Buffer::Kind::argument
-            ? arguments[buffer.index]
-            : autograd::meta_of(p.leaves[static_cast<size_t>(buffer.index)].tensor)->grad;
-    bind(b, t.storage(), t.offset());
-  }
+void Instance::begin_results() {
   // A grad that is replaced unread gives its memory to the new one.
-  for (const Leaf& l : p.leaves)
+  for (const Leaf& l : program_->leaves)
     if (l.entry == Leaf::kAny && l.change != Leaf::Change::none)
       autograd::meta_of(l.tensor)->grad = Tensor();
   for (int id : results_) {
     const auto b = static_cast<size_t>(id);
     bind(b, result_storage(b), 0);
   }
+}
+
+void Instance::run_steps() {
+  const Program& p = *program_;
   const RandomState random =
       p.draws ? take_random_states(static_cast<uint64_t>(p.draws)) : RandomState{};
   for (int s : keyed_) {
@@ -165,8 +160,6 @@ TensorList Instance::run(const TensorList& arguments) {
   }
   size_t at = 0;
   try {
-    grad_mode_ = grad_enabled();
-    GradModeGuard no_grad(false);
     if (times_) {
       for (; at < steps_.size(); ++at) {
         const int64_t begin = now_ns();
@@ -185,11 +178,34 @@ TensorList Instance::run(const TensorList& arguments) {
     }
     throw;
   }
-  for (const Leaf& l : p.leaves) {
+}
+
+void Instance::finish_leaves() {
+  for (const Leaf& l : program_->leaves) {
     if (l.change == Leaf::Change::none) continue;
     autograd::meta_of(l.tensor)->grad =
         l.change == Leaf::Change::set ? handed_out(l.value) : Tensor();
   }
+}
+
+TensorList Instance::run(const TensorList& arguments) {
+  const Program& p = *program_;
+  for (int id : moving_) {
+    const auto b = static_cast<size_t>(id);
+    const Buffer& buffer = p.buffers[b];
+    const Tensor& t =
+        buffer.kind == Buffer::Kind::argument
+            ? arguments[buffer.index]
+            : autograd::meta_of(p.leaves[static_cast<size_t>(buffer.index)].tensor)->grad;
+    bind(b, t.storage(), t.offset());
+  }
+  begin_results();
+  {
+    grad_mode_ = grad_enabled();
+    const GradModeGuard no_grad(false);
+    run_steps();
+  }
+  finish_leaves();
   TensorList out;
   for (int v : p.results) out.push_back(handed_out(v));
   for (int id : moving_) bind(static_cast<size_t>(id), nothing_, 0);
@@ -242,27 +258,36 @@ class Runner::Turn {
   Runner& runner_;
 };
 
-TensorList Runner::run(const TensorList& arguments) {
+template <class Run>
+void Runner::with_instance(const Run& run) {
   const Turn turn(*this);
   std::unique_ptr<Instance> instance = take();
   try {
-    TensorList out = instance->run(arguments);
+    run(*instance);
     give(std::move(instance));
-    return out;
   } catch (...) {
     t_failed_scope = instance->failed_scope();
     throw;  // the instance is dropped: its memory may be half written
   }
 }
 
+TensorList Runner::run(const TensorList& arguments) {
+  TensorList out;
+  with_instance([&](Instance& instance) { out = instance.run(arguments); });
+  return out;
+}
+
+void Runner::run(Loop& loop) {
+  with_instance([&](Instance& instance) { instance.run(loop); });
+}
+
 std::vector<std::pair<int64_t, int64_t>> Runner::timed_run(const TensorList& arguments) {
-  const Turn turn(*this);
-  std::unique_ptr<Instance> instance = take();
   std::vector<std::pair<int64_t, int64_t>> times;
-  instance->set_times(&times);
-  instance->run(arguments);
-  instance->set_times(nullptr);
-  give(std::move(instance));
+  with_instance([&](Instance& instance) {
+    instance.set_times(&times);
+    instance.run(arguments);
+    instance.set_times(nullptr);
+  });
   return times;
 }
 

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <thread>
 
+#include "program/loop.h"
 #include "program/program.h"
 
 namespace annx::program {
@@ -19,6 +20,8 @@ class Instance {
 
   // Runs all instructions. On an error the instruction's scope is in failed_scope.
   TensorList run(const TensorList& arguments);
+  // Runs batch after batch of rows, as the loop says.
+  void run(Loop& loop);
   int failed_scope() const { return failed_scope_; }
 
   // Nanoseconds per instruction of the next run, for traces; null to stop.
@@ -32,8 +35,14 @@ class Instance {
   void bind(size_t buffer, const Ref<Storage>& storage, int64_t base);
   Ref<Storage> result_storage(size_t buffer);
   Tensor handed_out(int value) const;
+  void begin_results();
+  void run_steps();
+  void finish_leaves();
   void run_step(Step& step);
   void call_host(int host);
+  void begin_rows(const Loop& loop);
+  void take_rows(const Loop& loop);
+  void keep_rows(const Loop& loop) const;
 
   std::shared_ptr<const Program> program_;
   Ref<Storage> arena_;
@@ -45,6 +54,7 @@ class Instance {
   std::vector<std::pair<int64_t, int64_t>>* times_ = nullptr;
   int failed_scope_ = -1;
   bool grad_mode_ = false;  // of the caller
+  Loop* loop_ = nullptr;    // at work: it stands in for the host
 };
 
 // What callers share: gives each of them an instance, or one after the other if the program
@@ -54,12 +64,15 @@ class Runner {
   explicit Runner(std::shared_ptr<const Program> program);
   const Program& program() const { return *program_; }
   TensorList run(const TensorList& arguments);
+  void run(Loop& loop);
   int failed_scope() const;
   std::vector<std::pair<int64_t, int64_t>> timed_run(const TensorList& arguments);
   bool changes_state() const { return changes_state_; }
 
  private:
   class Turn;
+  template <class Run>
+  void with_instance(const Run& run);
   std::unique_ptr<Instance> take();
   void give(std::unique_ptr<Instance> instance);
 

@@ -87,6 +87,8 @@ class Recording:
     def __init__(self, arguments: list[Any], lenient: bool = False) -> None:
         self.modules: dict[int, Any] = {}
         self.optimizers: list[Any] = []
+        # Of each call of the host: the optimizer that it prepares, or None.
+        self.repeats: list[Any] = []
         self.scopes: list[tuple[Any, ...]] = []
         self._stack: tuple[Any, ...] = ()
         self._arguments = arguments
@@ -168,5 +170,6 @@ def repeat(function: Callable[[], Any], optimizer: Any = None) -> None:
     if recording is None:
         return
     _core.capture_host(function)
+    recording.repeats.append(optimizer)
     if optimizer is not None and all(optimizer is not other for other in recording.optimizers):
         recording.optimizers.append(optimizer)

@@ -21,20 +21,21 @@ _call_key = _core.call_key
 class _Entry:
     """A captured call with what is needed to use it again."""
 
-    __slots__ = ("guard", "instance", "program", "scopes", "template", "treedef")
+    __slots__ = ("guard", "instance", "program", "repeats", "scopes", "template", "treedef")
 
     def __init__(
         self,
         program: Any,
         guard: _capture.Guard,
-        scopes: list[Any],
+        recording: _capture.Recording,
         treedef: Any,
         template: Any,
         instance: Any,
     ) -> None:
         self.program = program
         self.guard = guard
-        self.scopes = scopes
+        self.scopes = recording.scopes
+        self.repeats = recording.repeats
         self.treedef = treedef
         # The result's leaves; None where a tensor goes.
         self.template = template
@@ -45,14 +46,25 @@ class _Entry:
         try:
             results = self.program.run(tensors)
         except Exception as error:
-            scope = self.program.failed_scope()
-            if scope >= 0:
-                from annx.nn._blame import blame
-
-                for module in reversed(self.scopes[scope]):
-                    blame(error, module)
+            self._blame(error)
             raise
         return self.build(results)
+
+    def run_rows(self, loop: Any) -> None:
+        """Runs through rows of arrays, batch after batch."""
+        try:
+            self.program.run_rows(loop)
+        except Exception as error:
+            self._blame(error)
+            raise
+
+    def _blame(self, error: Exception) -> None:
+        scope = self.program.failed_scope()
+        if scope >= 0:
+            from annx.nn._blame import blame
+
+            for module in reversed(self.scopes[scope]):
+                blame(error, module)
 
     def build(self, results: Any) -> Any:
         if self.treedef is None:
@@ -167,6 +179,14 @@ class Jitted:
             "[trace] expected arguments of a call that has been captured: call the function first"
         )
 
+    def _ready(self, key: Any) -> _Entry | None:
+        """The record that a call of this key would replay without looking at it again."""
+        if self._trials == 1 and not _core.capturing():
+            for entry in self._entries.get(key, ()):
+                if entry.guard.holds() and entry.program.fits():
+                    return entry
+        return None
+
     def _try_again(self, entry: _Entry, instance: Any, key: Any, tensors: Any, spec: Any) -> Any:
         """Records once more and compares: a function that does not do the same is not replayed."""
         self._entries[key].remove(entry)
@@ -259,7 +279,7 @@ class Jitted:
         entry = _Entry(
             program,
             _capture.Guard(recording),
-            recording.scopes,
+            recording,
             None if single else treedef,
             template,
             instance,

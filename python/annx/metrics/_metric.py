@@ -40,6 +40,10 @@ class Metric(ABC):
     def compute(self) -> float:
         """The value over all batches since the last reset; NaN if there was none."""
 
+    def _update_batches(self, prediction: Any, target: Any, size: int) -> None:
+        """As :meth:`update` for each ``size`` rows in turn; of the metrics of this file only."""
+        self.update(prediction, target)
+
     def __call__(self, prediction: Any, target: Any) -> float:
         """Takes in a batch and gives the value over all so far."""
         self.update(prediction, target)
@@ -55,6 +59,12 @@ class _Mean(Metric):
     def reset(self) -> None:
         self._total = 0.0
         self._count = 0
+
+    def _add_batches(self, values: Array, size: int) -> None:
+        # A row is summed as it would be alone.
+        for total in values.reshape(len(values) // size, -1).sum(axis=1).tolist():
+            self._total += total
+        self._count += values.size
 
     def compute(self) -> float:
         return self._total / self._count if self._count else float("nan")
@@ -91,6 +101,10 @@ class MeanAbsoluteError(_Mean):
         self._total += float(np.abs(p - t).sum())
         self._count += p.size
 
+    def _update_batches(self, prediction: Any, target: Any, size: int) -> None:
+        p, t = paired(self.name, prediction, target)
+        self._add_batches(np.abs(p - t), size)
+
 
 class MeanSquaredError(_Mean):
     """See :func:`annx.metrics.mse`."""
@@ -105,6 +119,10 @@ class MeanSquaredError(_Mean):
         difference = (p - t).reshape(-1)
         self._total += float(np.square(difference).sum())
         self._count += p.size
+
+    def _update_batches(self, prediction: Any, target: Any, size: int) -> None:
+        p, t = paired(self.name, prediction, target)
+        self._add_batches(np.square(p - t), size)
 
 
 class RootMeanSquaredError(MeanSquaredError):

@@ -127,6 +127,9 @@ class Adam(FusedOptimizer):
             0.0,
         ]
 
+    def _step_at(self, group: Mapping[str, Any]) -> int | None:
+        return 4 if group["amsgrad"] else 7
+
     def _scale_at(self, group: Mapping[str, Any]) -> int:
         return RuleOptimizer._SCALE_AT if group["amsgrad"] else self._SCALE_AT
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from annx import _capture, _core, _creation
 from annx.autograd import enable_grad
 from annx.optim._optimizer import Optimizer
@@ -88,6 +90,10 @@ class FusedOptimizer(Optimizer):
     def _scale_at(self, group: Mapping[str, Any]) -> int:
         return self._SCALE_AT
 
+    def _step_at(self, group: Mapping[str, Any]) -> int | None:
+        """Where among the hyperparameters the step number stands, if nothing else follows it."""
+        return None
+
     def _initial(self, param: Tensor, name: str, group: Mapping[str, Any]) -> Tensor:
         """A state tensor before the first step."""
         return _creation.zeros_like(param)
@@ -163,6 +169,37 @@ class FusedOptimizer(Optimizer):
                 _write_hyper(bucket.hyper, self._hyper_values(self.param_groups[index], bucket))
                 bucket.count += 1
                 bucket.first = False
+
+    def _feeds(self, steps: int) -> list[tuple[Tensor, Tensor]]:
+        """For each bucket what ``_advance`` would write ahead of that many replays, a row each."""
+        return [
+            (bucket.hyper, self._hyper_rows(self.param_groups[index], bucket, steps))
+            for index, plan in self._plans.items()
+            for bucket in plan.buckets
+        ]
+
+    def _hyper_rows(self, group: Mapping[str, Any], bucket: Bucket, steps: int) -> Tensor:
+        at = self._step_at(group)
+        if at is not None:
+            table = np.tile(np.array(self._hyper_values(group, bucket), np.float64), (steps, 1))
+            table[:, at] += np.arange(steps)
+            return _creation.as_tensor(table)
+        count, first = bucket.count, bucket.first
+        rows = []
+        try:
+            for step in range(steps):
+                bucket.count, bucket.first = count + step, first and step == 0
+                rows.append(self._hyper_values(group, bucket))
+        finally:
+            bucket.count, bucket.first = count, first
+        return _creation.as_tensor(np.array(rows, np.float64))
+
+    def _count_steps(self, steps: int) -> None:
+        """Takes note of replays that took place."""
+        for plan in self._plans.values():
+            for bucket in plan.buckets:
+                bucket.count += steps
+                bucket.first = bucket.first and steps == 0
 
     def _work(self, index: int, group: dict[str, Any]) -> list[tuple[Bucket, list[Any]]]:
         """The buckets of a group with the gradients of their parameters."""

@@ -157,10 +157,10 @@ class Trainable:
                 source of batches gives bad data later on.
         """
         from annx.train._callback import CallbackList
-        from annx.train._data import Stream
         from annx.train._interrupt import StepGuard
         from annx.train._loop import Modes, evaluate_batches, train_epoch
         from annx.train._progress import Progress, choose
+        from annx.train._stream import Stream
 
         compiled = self._need_compiled("fit")
         if x is None:
@@ -203,6 +203,7 @@ class Trainable:
         self.__dict__["stop_training"] = False
         modes = Modes(self)
         logs: dict[str, Any] = {}
+        validated = False
         try:
             with StepGuard() as guard:
                 handlers.call("on_train_begin", {})
@@ -219,6 +220,7 @@ class Trainable:
                             guard,
                             bounds,
                             clip_grad_norm,
+                            check=epoch == initial_epoch,
                         )
                     )
                     if validation is not None and _validates(epoch, validation_freq):
@@ -229,7 +231,9 @@ class Trainable:
                             handlers,
                             None,
                             validation_bounds,
+                            check=not validated,
                         )
+                        validated = True
                         logs.update({f"val_{name}": value for name, value in values.items()})
                     progress.end(logs)
                     handlers.call("on_epoch_end", epoch, logs)
@@ -269,9 +273,9 @@ class Trainable:
             As :meth:`fit`.
         """
         from annx.train._callback import CallbackList
-        from annx.train._data import Stream
         from annx.train._loop import Modes, evaluate_batches
         from annx.train._progress import Progress, choose
+        from annx.train._stream import Stream
 
         compiled = self._need_compiled("evaluate")
         if x is None:
@@ -324,9 +328,10 @@ class Trainable:
             TypeError, ValueError: as :meth:`fit`.
         """
         from annx.train._callback import CallbackList
-        from annx.train._data import Batches, Place, Rows, Stream, is_arrays
+        from annx.train._data import Batches, Place, Rows, is_arrays
         from annx.train._loop import Modes, predict_batches
         from annx.train._progress import Progress, choose
+        from annx.train._stream import Stream
 
         size = _batch_size("predict", batch_size)
         place = Place(self)

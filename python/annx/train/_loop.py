@@ -9,6 +9,7 @@ import numpy as np
 from annx.autograd import enable_grad, no_grad
 from annx.train._data import leaves, map_tree
 from annx.train._interrupt import StepGuard
+from annx.train._native import Stretch
 from annx.train._step import Step
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from annx.metrics import Metric
     from annx.optim import Optimizer
     from annx.train._callback import CallbackList
-    from annx.train._data import Stream
     from annx.train._objective import Objective
     from annx.train._progress import Progress
+    from annx.train._stream import Stream
 
 
 class Compiled:
@@ -123,6 +124,17 @@ class _Values:
         for metric in self.metrics:
             metric.update(*outputs)
 
+    def run(self, stretch: Stretch) -> int:
+        """Takes in what a native call runs by itself; returns the number of batches."""
+        done, self.total, rows = stretch.run(self.total, self._keep if self.metrics else None)
+        self.count += rows
+        return done
+
+    def _keep(self, outputs: Any, size: int) -> None:
+        _, prediction, target = outputs
+        for metric in self.metrics:
+            metric._update_batches(prediction, target, size)
+
     def logs(self) -> dict[str, float]:
         values = {"loss": self.total / self.count if self.count else float("nan")}
         for metric in self.metrics:
@@ -139,7 +151,7 @@ def _checked_step(
     bounds: tuple[int, int] | None,
     clip_grad_norm: float | None,
 ) -> Any:
-    """The first step of an epoch: eager, and checked before anything is written."""
+    """The first step of all: eager, and checked before anything is written."""
     objective, optimizer = compiled.objective, compiled.optimizer
     optimizer.zero_grad()
     prediction = call_model(model, x)
@@ -164,19 +176,35 @@ def train_epoch(
     guard: StepGuard,
     bounds: tuple[int, int] | None,
     clip_grad_norm: float | None,
+    check: bool,
 ) -> dict[str, float]:
-    """One epoch of training; returns its logs."""
+    """One epoch of training; returns its logs. With ``check`` the first step looks at the data."""
     values = _Values(compiled.metrics)
     watched = callbacks.on_train_batches
     run = compiled.training_step(model, clip_grad_norm)
     run.begin()
     model.train()
+    batches = stream.epoch()
+    stretch = Stretch(run, batches, compiled.metrics)
+    step = 0
     with enable_grad():
-        for step, (x, y, weight) in enumerate(stream.epoch()):
+        while True:
+            if not watched and not (check and step == 0):
+                guard.busy = True
+                done = values.run(stretch)
+                guard.release()
+                if done:
+                    step += done
+                    progress.batch(step, values.logs)
+                    continue
+            batch = next(batches, None)
+            if batch is None:
+                break
+            x, y, weight = batch
             if watched:
                 callbacks.call("on_train_batch_begin", step, {})
             guard.busy = True
-            if step == 0:
+            if check and step == 0:
                 loss, *outputs = _checked_step(
                     model, compiled, x, y, weight, bounds, clip_grad_norm
                 )
@@ -189,6 +217,7 @@ def train_epoch(
                 callbacks.call("on_train_batch_end", step, values.logs())
                 if model.stop_training:
                     break
+            step += 1
     return values.logs()
 
 
@@ -199,6 +228,7 @@ def evaluate_batches(
     callbacks: CallbackList,
     progress: Progress | None,
     bounds: tuple[int, int] | None,
+    check: bool = True,
 ) -> dict[str, float]:
     """Loss and metrics over all batches, without training."""
     objective = compiled.objective
@@ -208,11 +238,24 @@ def evaluate_batches(
     model.eval()
     run = compiled.test_step(model)
     run.begin()
+    batches = stream.epoch()
+    stretch = Stretch(run, batches, compiled.metrics)
+    step = 0
     with no_grad():
-        for step, (x, y, weight) in enumerate(stream.epoch()):
+        while True:
+            done = 0 if watched or (check and step == 0) else values.run(stretch)
+            if done:
+                step += done
+                if progress is not None:
+                    progress.batch(step, values.logs)
+                continue
+            batch = next(batches, None)
+            if batch is None:
+                break
+            x, y, weight = batch
             if watched:
                 callbacks.call("on_test_batch_begin", step, {})
-            if step == 0:
+            if check and step == 0:
                 prediction = call_model(model, x)
                 target = objective.fit_target(prediction, y)
                 objective.check_scores(prediction)
@@ -226,6 +269,7 @@ def evaluate_batches(
                 progress.batch(step + 1, values.logs)
             if watched:
                 callbacks.call("on_test_batch_end", step, values.logs())
+            step += 1
     logs = values.logs()
     callbacks.call("on_test_end", logs)
     return logs

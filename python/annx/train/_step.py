@@ -49,25 +49,27 @@ class Step:
         self._function = function
         self._model = model
         self._optimizer = optimizer
-        self._jitted = Jitted(function, lenient=True, trials=_TRIALS)
+        self.jitted = Jitted(function, lenient=True, trials=_TRIALS)
         self._fixed = "run_eagerly=True was given" if eagerly else None
         if optimizer is not None and not type(optimizer).__module__.startswith("annx.optim."):
             self._fixed = f"the optimizer {type(optimizer).__name__} is not one of annx"
         self.reason = self._fixed
+        # Batches that a native call takes on at most; follows from how long they take.
+        self.stretch = 256
 
     def begin(self) -> None:
         """Looks again, ahead of a loop over batches, whether steps may be captured."""
-        self.reason = self._fixed or self._jitted.refusal or _hooked(self._model)
+        self.reason = self._fixed or self.jitted.refusal or _hooked(self._model)
 
     def __call__(self, *batch: Any) -> Any:
         if self.reason is not None:
             return self._function(*batch)
-        result = self._jitted(*batch)
-        if self._jitted.refusal is not None:
-            self.reason = self._jitted.refusal
+        result = self.jitted(*batch)
+        if self.jitted.refusal is not None:
+            self.reason = self.jitted.refusal
         return result
 
     @property
     def programs(self) -> list[Any]:
         """The records in use."""
-        return [] if self.reason is not None else self._jitted.programs
+        return [] if self.reason is not None else self.jitted.programs
