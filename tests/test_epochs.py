@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import signal
 import threading
 from typing import Any
@@ -264,6 +266,61 @@ def test_predictions_of_a_stretch_are_bounded(
     assert limited == trained(False)
 
 
+@pytest.mark.parametrize("outputs", ["one", "dict"])
+def test_predict_runs_natively(outputs: str, stretches: list[int]) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = network(3)
+
+        def forward(self, x: annx.Tensor) -> Any:
+            y = self.layer(x)
+            return y if outputs == "one" else {"y": y, "largest": y.argmax(1), "x": x}
+
+    annx.manual_seed(0)
+    model = Two()
+    x, _ = data()
+    found = [model.predict(x, batch_size=16, verbose=0) for _ in range(3)]
+    assert stretches == [9, 11, 11]
+    model.compile("adam", "cross_entropy", run_eagerly=True)
+    expected = model.predict(x, batch_size=16, verbose=0)
+    assert len(stretches) == 3
+    for prediction in found:
+        if outputs == "one":
+            prediction, expected = {"y": prediction}, {"y": expected}
+        for name, values in prediction.items():
+            np.testing.assert_array_equal(values, expected[name])
+            assert values.dtype == expected[name].dtype
+        if outputs == "one":
+            expected = expected["y"]
+
+
+def test_predict_notices_new_weights_and_copies_its_model(stretches: list[int]) -> None:
+    x, _ = data()
+    model = network()
+    first = model.predict(x, batch_size=16, verbose=0)
+    other = copy.deepcopy(model)
+    third = pickle.loads(pickle.dumps(model))
+    model.load_state_dict({k: v * 2 for k, v in model.state_dict().items()})
+    assert not np.array_equal(model.predict(x, batch_size=16, verbose=0), first)
+    for same in (other, third):
+        np.testing.assert_array_equal(same.predict(x, batch_size=16, verbose=0), first)
+    assert len(stretches) == 4
+    model[0].register_forward_hook(lambda module, inputs, output: output * 0)
+    assert not np.ptp(model.predict(x, batch_size=16, verbose=0)[:, 0])
+    assert len(stretches) == 4
+
+
+def test_a_single_row_is_captured_when_it_comes_again() -> None:
+    x, _ = data(4)
+    model = network()
+    every = model.predict(x, verbose=0)
+    for _ in range(3):
+        for row in range(4):
+            np.testing.assert_array_equal(model.predict(x[row : row + 1], verbose=0)[0], every[row])
+    assert [p.instructions()[0][0] for p in model._prediction.step.programs] == ["linear"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -287,6 +344,7 @@ def test_what_does_not_fit_the_program_is_refused(change: dict[str, Any], messag
         4,
         change.get("batches", 2),
         [],
+        True,
         change.get("kept", []),
         0.0,
         1.0,

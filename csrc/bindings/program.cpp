@@ -117,8 +117,8 @@ void init_loop(py::module_& m) {
   using program::Loop;
   py::class_<Loop>(m, "RowLoop", "Batches of rows that a program runs on, one after the other.")
       .def(py::init([](const py::handle& columns, const py::handle& order, int64_t first,
-                       int64_t size, int64_t batches, const py::list& feeds, const py::list& kept,
-                       double total, double seconds) {
+                       int64_t size, int64_t batches, const py::list& feeds, bool sums,
+                       const py::list& kept, double total, double seconds) {
              auto loop = std::make_unique<Loop>();
              loop->columns = tensors_of(columns);
              loop->order = optional_tensor(order);
@@ -130,13 +130,14 @@ void init_loop(py::module_& m) {
                ANNX_CHECK(pair.size() == 2, value, "run_rows", "expected pairs of tensors");
                loop->feeds.push_back({pair[0], pair[1]});
              }
+             loop->sums = sums;
              for (const py::handle& place : kept) loop->kept.push_back(optional_tensor(place));
              loop->total = total;
              loop->seconds = seconds;
              return loop;
            }),
            py::arg("columns"), py::arg("order"), py::arg("first"), py::arg("size"),
-           py::arg("batches"), py::arg("feeds"), py::arg("kept"), py::arg("total"),
+           py::arg("batches"), py::arg("feeds"), py::arg("sums"), py::arg("kept"), py::arg("total"),
            py::arg("seconds"))
       .def_readonly("done", &Loop::done, "Batches that were run.")
       .def_readonly("fed", &Loop::fed, "Batches whose optimizer step was begun.")
@@ -162,7 +163,8 @@ void init_program(py::module_& m) {
             r.run(loop);
           },
           "Runs it on batch after batch, as the loop says.")
-      .def("runs_on_rows", [](const Runner& r) { return program::Loop::fits(r.program()); })
+      .def("runs_on_rows",
+           [](const Runner& r, bool sums) { return program::Loop::fits(r.program(), sums); })
       .def("result_specs",
            [](const Runner& r) {
              const program::Program& p = r.program();

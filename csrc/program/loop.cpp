@@ -24,7 +24,7 @@ bool row_major(const Value& v) { return is_contiguous_layout(v.shape, v.strides)
 
 }  // namespace
 
-bool Loop::fits(const Program& p) {
+bool Loop::fits(const Program& p, bool sums) {
   if (p.hosts.size() > 1 || p.results.empty() || p.arguments.empty()) return false;
   for (const Leaf& l : p.leaves)
     if (l.change != Leaf::Change::none && l.entry != Leaf::kAny) return false;
@@ -36,15 +36,15 @@ bool Loop::fits(const Program& p) {
   for (size_t k = 0; k < p.results.size(); ++k) {
     if (p.results[k] < 0) return false;
     const Value& value = p.values[static_cast<size_t>(p.results[k])];
-    if (k == 0 ? value.numel != 1
-               : value.shape.empty() || value.shape[0] != rows || !row_major(value))
+    if (k == 0 && sums ? value.numel != 1
+                       : value.shape.empty() || value.shape[0] != rows || !row_major(value))
       return false;
   }
   return true;
 }
 
 void Loop::check(const Program& p) const {
-  ANNX_CHECK(fits(p), value, "run_rows", "expected a program that runs on rows");
+  ANNX_CHECK(fits(p, sums), value, "run_rows", "expected a program that runs on rows");
   ANNX_CHECK(columns.size() == static_cast<int>(p.arguments.size()), value, "run_rows", "expected ",
              p.arguments.size(), " arrays but got ", columns.size());
   const int64_t last = first + size * batches;
@@ -63,15 +63,16 @@ void Loop::check(const Program& p) const {
                    (order.defined() || all.size(0) >= last),
                value, "run_rows", "expected array ", i, " to have the program's rows");
   }
-  ANNX_CHECK(kept.size() + 1 == static_cast<int>(p.results.size()), value, "run_rows",
-             "expected a place for ", p.results.size() - 1, " results but got ", kept.size());
+  const auto results = static_cast<int>(p.results.size());
+  ANNX_CHECK(kept.size() + sums == results, value, "run_rows", "expected a place for ",
+             results - sums, " results but got ", kept.size());
   for (int k = 0; k < kept.size(); ++k) {
     if (!kept[k].defined()) continue;
-    const Value& value = p.values[static_cast<size_t>(p.results[static_cast<size_t>(k) + 1])];
+    const Value& value = p.values[static_cast<size_t>(p.results[static_cast<size_t>(k + sums)])];
     ANNX_CHECK(kept[k].dtype() == value.dtype && kept[k].is_contiguous() && kept[k].dim() > 0 &&
                    row_shape(kept[k].shape()) == row_shape(value.shape) &&
                    kept[k].size(0) >= size * batches,
-               value, "run_rows", "expected place for the rows of result ", k + 1);
+               value, "run_rows", "expected place for the rows of result ", k + sums);
   }
   ANNX_CHECK(p.hosts.empty() == feeds.empty(), value, "run_rows",
              "expected numbers for the host's call, and only for it");
@@ -144,7 +145,7 @@ void Instance::keep_rows(const Loop& loop) const {
     const Tensor& all = loop.kept[k];
     if (!all.defined()) continue;
     const Tensor& part =
-        tensors_[static_cast<size_t>(program_->results[static_cast<size_t>(k) + 1])];
+        tensors_[static_cast<size_t>(program_->results[static_cast<size_t>(k + loop.sums)])];
     std::memcpy(static_cast<char*>(all.raw()) + static_cast<size_t>(loop.done) * part.nbytes(),
                 part.raw(), part.nbytes());
   }
@@ -164,7 +165,8 @@ void Instance::run(Loop& loop) {
     while (loop.done < loop.batches) {
       take_rows(loop);
       run_steps();
-      loop.total += load_scalar_f64(loss.raw(), loss.dtype()) * static_cast<double>(loop.size);
+      if (loop.sums)
+        loop.total += load_scalar_f64(loss.raw(), loss.dtype()) * static_cast<double>(loop.size);
       keep_rows(loop);
       ++loop.done;
       if (std::chrono::duration<double>(Clock::now() - start).count() > loop.seconds) break;

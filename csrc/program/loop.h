@@ -21,14 +21,15 @@ class Loop {
   int64_t size = 0;    // rows of a batch
   int64_t batches = 0;
   std::vector<Feed> feeds;
-  TensorList kept;     // per result but the first where its rows are put together, or undefined
+  bool sums = true;    // the first result is a number to be added up
+  TensorList kept;     // per other result where its rows are put together, or undefined
   double seconds = 0;  // no new batch is begun after so long
-  double total = 0;    // first result times rows, added up
+  double total = 0;    // the first result times rows, added up
   int64_t done = 0;    // batches
   int64_t fed = 0;     // of them whose host call was reached
 
   // Whether replays of p may follow one another without the host, on rows of its arguments.
-  static bool fits(const Program& p);
+  static bool fits(const Program& p, bool sums);
   // Throws where arrays and program do not belong together.
   void check(const Program& p) const;
   // Writes the numbers of this batch.

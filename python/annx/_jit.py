@@ -21,7 +21,16 @@ _call_key = _core.call_key
 class _Entry:
     """A captured call with what is needed to use it again."""
 
-    __slots__ = ("guard", "instance", "program", "repeats", "scopes", "template", "treedef")
+    __slots__ = (
+        "_on_rows",
+        "guard",
+        "instance",
+        "program",
+        "repeats",
+        "scopes",
+        "template",
+        "treedef",
+    )
 
     def __init__(
         self,
@@ -36,6 +45,7 @@ class _Entry:
         self.guard = guard
         self.scopes = recording.scopes
         self.repeats = recording.repeats
+        self._on_rows: bool | None = None
         self.treedef = treedef
         # The result's leaves; None where a tensor goes.
         self.template = template
@@ -49,6 +59,12 @@ class _Entry:
             self._blame(error)
             raise
         return self.build(results)
+
+    def on_rows(self, sums: bool) -> bool:
+        """Whether rows of arrays can be run through, batch after batch."""
+        if self._on_rows is None:
+            self._on_rows = self.program.runs_on_rows(sums)
+        return self._on_rows
 
     def run_rows(self, loop: Any) -> None:
         """Runs through rows of arrays, batch after batch."""

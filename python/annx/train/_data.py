@@ -266,6 +266,8 @@ class Batches:
         self.class_weight = class_weight
         self.samples: int | None = None
         self.rows = isinstance(source, Rows)
+        # What native calls need of rows: the key of a batch and all rows as columns.
+        self.columns: Any = None
         if self.rows or (isinstance(source, Dataset) and not isinstance(source, DataLoader)):
             if len(source) == 0:
                 raise ValueError(f"[{op}] expected at least one sample but the dataset is empty")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from annx.optim import Optimizer
     from annx.train._callback import History
     from annx.train._data import Batches
-    from annx.train._loop import Compiled
+    from annx.train._loop import Compiled, Prediction
 
 
 class Trainable:
@@ -36,6 +36,7 @@ class Trainable:
 
     stop_training: bool = False
     _compiled: Compiled | None = None
+    _prediction: Prediction | None = None
     _sample_shape: Any = None
     _sample_dtype: Any = None
 
@@ -78,6 +79,7 @@ class Trainable:
         compiled = Compiled(chosen, objective, found, run_eagerly)
         # Past Module.__setattr__: a loss module is no layer of the model.
         self.__dict__["_compiled"] = compiled
+        self.__dict__["_prediction"] = None
         self.__dict__["optimizer"] = compiled.optimizer
 
     @property
@@ -329,7 +331,7 @@ class Trainable:
         """
         from annx.train._callback import CallbackList
         from annx.train._data import Batches, Place, Rows, is_arrays
-        from annx.train._loop import Modes, predict_batches
+        from annx.train._loop import Modes, Prediction, predict_batches
         from annx.train._progress import Progress, choose
         from annx.train._stream import Stream
 
@@ -350,7 +352,13 @@ class Trainable:
         try:
             progress.begin("")
             samples = batches.samples if steps is None else None
-            outputs = predict_batches(self, Stream(batches, steps), handlers, progress, samples)
+            prediction = self._prediction
+            if prediction is None:
+                eagerly = self._compiled is not None and self._compiled.run_eagerly
+                prediction = Prediction(self, eagerly)
+                self.__dict__["_prediction"] = prediction
+            stream = Stream(batches, steps)
+            outputs = predict_batches(self, prediction, stream, handlers, progress, samples)
             progress.end({})
         finally:
             progress.close()

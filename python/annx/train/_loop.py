@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from annx import _core
 from annx.autograd import enable_grad, no_grad
 from annx.train._data import leaves, map_tree
 from annx.train._interrupt import StepGuard
-from annx.train._native import Stretch
+from annx.train._native import Stretch, fresh_places, in_stretches
 from annx.train._step import Step
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class _Values:
 
     def __init__(self, metrics: list[Metric]) -> None:
         self.metrics = metrics
+        self._stretches = in_stretches(metrics)
         self.total = 0.0
         self.count = 0
         for metric in metrics:
@@ -126,7 +128,14 @@ class _Values:
 
     def run(self, stretch: Stretch) -> int:
         """Takes in what a native call runs by itself; returns the number of batches."""
-        done, self.total, rows = stretch.run(self.total, self._keep if self.metrics else None)
+        if not self._stretches:
+            return 0
+        stretch.total = self.total
+        if self.metrics:
+            done, rows = stretch.run(fresh_places, self._keep)
+        else:
+            done, rows = stretch.run(None, None)
+        self.total = stretch.total
         self.count += rows
         return done
 
@@ -185,7 +194,7 @@ def train_epoch(
     run.begin()
     model.train()
     batches = stream.epoch()
-    stretch = Stretch(run, batches, compiled.metrics)
+    stretch = Stretch(run, batches)
     step = 0
     with enable_grad():
         while True:
@@ -239,7 +248,7 @@ def evaluate_batches(
     run = compiled.test_step(model)
     run.begin()
     batches = stream.epoch()
-    stretch = Stretch(run, batches, compiled.metrics)
+    stretch = Stretch(run, batches)
     step = 0
     with no_grad():
         while True:
@@ -275,25 +284,69 @@ def evaluate_batches(
     return logs
 
 
+class Prediction:
+    """The step of ``predict``, captured for batches of a shape that comes again."""
+
+    _LEAST = 64
+
+    def __init__(self, model: Any, eagerly: bool) -> None:
+        self.step = Step(lambda x: call_model(model, x), model, None, eagerly)
+        self._seen: set[Any] = set()
+
+    def __reduce__(self) -> Any:
+        # A copy of the model makes its own.
+        return type(None), ()
+
+    def __call__(self, model: Any, x: Any) -> Any:
+        """The output for a batch."""
+        shapes = tuple([tuple(leaf.shape) for leaf in leaves(x)])
+        if shapes in self._seen:
+            return self.step(x)
+        if len(self._seen) == self._LEAST:
+            self._seen.clear()
+        self._seen.add(shapes)
+        return call_model(model, x)
+
+
 def predict_batches(
-    model: Any, stream: Stream, callbacks: CallbackList, progress: Progress, samples: int | None
+    model: Any,
+    prediction: Prediction,
+    stream: Stream,
+    callbacks: CallbackList,
+    progress: Progress,
+    samples: int | None,
 ) -> Any:
     """The outputs for all batches, as arrays."""
     watched = callbacks.on_predict_batches
     callbacks.call("on_predict_begin", {})
     model.eval()
+    prediction.step.begin()
     collector: _Collector | None = None
+    batches = stream.epoch()
+    stretch = Stretch(prediction.step, batches, sums=False)
+    step = 0
     with no_grad():
-        for step, (x, _, _) in enumerate(stream.epoch()):
+        while True:
+            if collector is not None and not watched and samples is not None:
+                done, rows = stretch.run(collector.places, None)
+                if done:
+                    collector.skip(rows)
+                    step += done
+                    progress.batch(step, dict)
+                    continue
+            batch = next(batches, None)
+            if batch is None:
+                break
             if watched:
                 callbacks.call("on_predict_batch_begin", step, {})
-            output = call_model(model, x)
+            output = prediction(model, batch[0])
             if collector is None:
                 collector = _Collector(output, samples)
             collector.add(output)
             progress.batch(step + 1, dict)
             if watched:
                 callbacks.call("on_predict_batch_end", step, {})
+            step += 1
     callbacks.call("on_predict_end", {})
     assert collector is not None  # a stream gives at least one batch
     return collector.result()
@@ -321,6 +374,21 @@ class _Collector:
         rows = len(arrays[0])
         for whole, array in zip(self._whole, arrays, strict=True):
             whole[self._at : self._at + rows] = array
+        self._at += rows
+
+    def places(self, specs: list[Any], batches: int) -> list[Any] | None:
+        """Tensors over the next rows, if the arrays can be written as they are."""
+        if len(specs) != len(self._whole):
+            return None
+        out = []
+        for whole, (shape, dtype) in zip(self._whole, specs, strict=True):
+            if list(whole.shape[1:]) != shape[1:] or whole.dtype.name != dtype:
+                return None
+            out.append(_core.from_buffer(whole[self._at : self._at + batches * shape[0]], False))
+        return out
+
+    def skip(self, rows: int) -> None:
+        """Leaves out rows that somebody else has written."""
         self._at += rows
 
     def result(self) -> Any:

@@ -6,6 +6,7 @@ take in the rows of a stretch at once.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,13 @@ if TYPE_CHECKING:
     from annx.train._step import Step
 
 _SECONDS = 0.05
-# Predictions kept at once.
+# Predictions kept at once for the metrics.
 _BYTES = 1 << 23
+
+
+def in_stretches(metrics: list[Metric]) -> bool:
+    """Whether metrics take in many batches at once as they would one by one: annx's own do."""
+    return all(type(metric).__module__ == Metric.__module__ for metric in metrics)
 
 
 class Stretch:
@@ -29,53 +35,61 @@ class Stretch:
     Args:
         step: what runs.
         batches: of the epoch; those that do not come from arrays are left alone.
-        metrics: of the epoch: only annx's own can take in many batches at once.
+        sums: the step's first result is a loss.
+
+    Attributes:
+        total: the losses so far times their samples.
     """
 
-    def __init__(
-        self, step: Step, batches: Iterator[Any], metrics: list[Metric] | None = None
-    ) -> None:
+    def __init__(self, step: Step, batches: Iterator[Any], sums: bool = True) -> None:
         self._step = step
         self._epoch = batches if isinstance(batches, RowEpoch) else None
-        self._key: Any = None
-        if any(type(metric).__module__ != Metric.__module__ for metric in metrics or ()):
-            self._epoch = None
+        self._sums = sums
+        self.total = 0.0
 
-    def run(self, total: float, keep: Callable[[Any, int], None] | None) -> tuple[int, float, int]:
+    def run(
+        self,
+        places: Callable[[list[Any], int], list[Any] | None] | None,
+        keep: Callable[[Any, int], None] | None,
+    ) -> tuple[int, int]:
         """Runs as many of the next whole batches as time and memory allow.
 
         Args:
-            total: what the losses times their samples are added to.
-            keep: takes what the step returned for all rows, and the rows of a batch.
+            places: gives Tensors for the rows of results, from their shapes and dtypes and the
+                number of batches; None where they cannot be kept.
+            keep: takes the results of all rows, and the rows of a batch.
 
         Returns:
-            Batches run, the total, and the samples among them.
+            Batches run, and the samples among them.
         """
         epoch, step = self._epoch, self._step
         if epoch is None or step.reason is not None or not (count := epoch.whole()):
-            return 0, total, 0
-        current = epoch.current()
-        jitted = step.jitted
-        if self._key is None:
-            self._key = jitted._read(None, current.peek(), {})[0]
-        entry = jitted._ready(self._key)
+            return 0, 0
+        current, jitted = epoch.current(), step.jitted
+        known = epoch.batches.columns
+        if known is None or known[0] is not step:
+            known = epoch.batches.columns = self._columns(epoch)
+        _, key, columns = known
+        entry = jitted._ready(key)
         if entry is None:
-            return 0, total, 0
-        optimizer = entry.repeats[0] if entry.repeats else None
-        if not entry.program.runs_on_rows() or (entry.repeats and optimizer is None):
+            return 0, 0
+        program, repeats = entry.program, entry.repeats
+        optimizer = repeats[0] if repeats else None
+        if columns is None or (repeats and optimizer is None) or not entry.on_rows(self._sums):
             self._epoch = None
-            return 0, total, 0
-        columns = jitted._read(None, current.rows.parts, {})[1]
-        if not all(column.is_contiguous() for column in columns):
-            self._epoch = None
-            return 0, total, 0
+            return 0, 0
         count = min(count, step.stretch)
         kept: list[Any] = []
-        if keep is not None:
-            specs = entry.program.result_specs()[1:]
-            bytes_each = sum(8 * prod(shape) for shape, _ in specs)
-            count = min(count, max(1, _BYTES // max(1, bytes_each)))
-            kept = [_creation.empty(count * s[0], *s[1:], dtype=dtype) for s, dtype in specs]
+        if places is not None:
+            specs = program.result_specs()[self._sums :]
+            if keep is not None:
+                each = sum(8 * prod(shape) for shape, _ in specs)
+                count = min(count, max(1, _BYTES // max(1, each)))
+            found = places(specs, count)
+            if found is None:
+                self._epoch = None
+                return 0, 0
+            kept = found
         loop = _core.RowLoop(
             columns,
             current.order,
@@ -83,21 +97,37 @@ class Stretch:
             current.size,
             count,
             optimizer._feeds(count) if optimizer is not None else [],
+            self._sums,
             kept,
-            total,
+            self.total,
             _SECONDS,
         )
         try:
-            with jitted._lock:
+            with jitted._lock if program.changes_state() else nullcontext():
                 entry.run_rows(loop)
         finally:
             if optimizer is not None:
                 optimizer._count_steps(loop.fed)
-        done = loop.done
+        self.total, done = loop.total, loop.done
         step.stretch = max(64, 2 * done)
         epoch.skip(done)
         rows = done * current.size
         if keep is not None:
             outputs = [part if done == count else part[:rows] for part in kept]
             keep(entry.build([None, *outputs]), current.size)
-        return done, loop.total, rows
+        return done, rows
+
+    def _columns(self, epoch: RowEpoch) -> tuple[Step, Any, Any]:
+        """The key of a whole batch, and all rows; None for them where they lie in no order."""
+        current, jitted = epoch.current(), self._step.jitted
+        # Predictions take inputs alone.
+        taken = 3 if self._sums else 1
+        parts, rows = current.peek()[:taken], current.rows.parts[:taken]
+        columns = jitted._read(None, rows, {})[1]
+        plain = all(column.is_contiguous() for column in columns)
+        return self._step, jitted._read(None, parts, {})[0], columns if plain else None
+
+
+def fresh_places(specs: list[Any], batches: int) -> list[Any]:
+    """New Tensors for the results of that many batches."""
+    return [_creation.empty(batches * s[0], *s[1:], dtype=dtype) for s, dtype in specs]

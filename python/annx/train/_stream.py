@@ -35,6 +35,7 @@ class RowEpoch:
     """The batches of an epoch of arrays."""
 
     def __init__(self, stream: Stream, steps: int) -> None:
+        self.batches = stream.batches
         self._stream = stream
         self._left = steps
 
