@@ -1,0 +1,241 @@
+"""`annx bench compare` and `report`: the rule, launches, self-check, stored runs and the page."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import random
+import re
+import zipfile
+from typing import Any
+
+import annx
+import pytest
+from annx import _core, cli
+from annx.bench import builds, compare
+from annx.bench.cases import Case, load_suite, select
+from annx.bench.decide import decide
+from annx.bench.instructions import SOFTWARE_TASK_CLOCK, Counter, counter
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+# --- compare
+
+
+def launches_of(rng: random.Random, effect: float, count: int, units: int = 4) -> list[Any]:
+    """Launches on a machine where processes, places in memory and neighbours all matter."""
+    found = []
+    for _ in range(count):
+        process = rng.gauss(0, 0.007), rng.gauss(0, 0.007) + effect
+        launch = []
+        for _ in range(units):
+            place = [p + rng.gauss(0, 0.01) for p in process]
+            samples: tuple[list[float], list[float]] = ([], [])
+            for _ in range(5):
+                shared = rng.uniform(0.1, 0.4) if rng.random() < 0.1 else 0.0
+                for side in (0, 1):
+                    alone = rng.uniform(0, 0.4) if rng.random() < 0.1 else 0.0
+                    noise = abs(rng.gauss(0, 0.01))
+                    samples[side].append(100 * (1 + place[side] + shared + alone + noise))
+            launch.append(samples)
+        found.append(launch)
+    return found
+
+
+def test_rule_raises_few_false_alarms_and_misses_little() -> None:
+    """A against A, and with 5 % injected: 200 trials each, as --self-check does on real time."""
+    rng = random.Random(7)
+    verdicts = []
+    for effect in (0.0, 0.05):
+        for _ in range(200):
+            launches = launches_of(rng, effect, 4)
+            if decide(launches).flag != "same":
+                launches += launches_of(rng, effect, 12)
+            verdicts.append(decide(launches).flag)
+    assert sum(flag in ("slower", "faster") for flag in verdicts[:200]) <= 2
+    assert verdicts[200:].count("slower") >= 190
+
+
+def test_medians_and_minima_must_both_separate() -> None:
+    def launches(base: list[float], head: list[float]) -> list[Any]:
+        return [[(base, head)] * 3] * 4
+
+    flat = [100.0] * 5
+    assert decide(launches(flat, flat)).flag == "same"
+    assert decide(launches(flat, [106.0] * 5)).flag == "slower"
+    assert decide(launches([106.0] * 5, flat)).flag == "faster"
+    assert decide(launches(flat, [102.0] * 5)).flag == "same"
+    # A neighbour woke up beside head: its minimum is as before.
+    assert decide(launches(flat, [100.0, 120, 120, 120, 120])).flag == "unclear"
+    # One lucky sample of base.
+    assert decide(launches([80.0, 100, 100, 100, 100], flat)).flag == "unclear"
+    # One launch of four that stands out does not carry the others.
+    odd = launches(flat, flat)[:3] + launches(flat, [130.0] * 5)[:1]
+    assert decide(odd).flag == "unclear"
+    verdict = decide(launches(flat, [106.0] * 5))
+    assert (verdict.median, verdict.minimum) == (pytest.approx(1.06), pytest.approx(1.06))
+
+
+def test_instructions_settle_what_is_unclear() -> None:
+    unclear = [[([100.0] * 5, [100.0, 120, 120, 120, 120])] * 3] * 4
+    assert decide(unclear).flag == "unclear"
+    assert decide(unclear, instructions=1.0).flag == "same"
+    assert decide(unclear, instructions=1.05).flag == "slower"
+    assert decide(unclear, instructions=0.9).flag == "faster"
+    assert decide(unclear, instructions=1.01).flag == "unclear"
+    clear = [[([100.0] * 5, [106.0] * 5)] * 3] * 4
+    assert decide(clear, instructions=1.0).flag == "slower"
+
+
+def test_counting_events() -> None:
+    """The same call with another event: instructions are not to be had on every machine."""
+    try:
+        clock = Counter(SOFTWARE_TASK_CLOCK)
+    except OSError:
+        assert counter() is None
+        return
+    short, long = (clock.count(lambda n=n: sum(range(n))) for n in (1000, 300_000))
+    clock.close()
+    assert 0 < short < long
+
+
+TINY = compare.Plan(launches=2, more=(), units=2, rounds=3, sample_ns=2e4, warm_ns=1e4)
+
+
+def test_builds_are_compared_in_processes_of_their_own(tmp_path: pathlib.Path) -> None:
+    """The installed build against a folder, where the extension lies in the package."""
+    package = pathlib.Path(annx.__file__).parent
+    (tmp_path / "annx").symlink_to(package)
+    cases = select(load_suite("gemm"), "guide_mlp fc1")
+    lines: list[str] = []
+    head = builds.Build("again")
+    if pathlib.Path(_core.__file__).parent == package:
+        head = builds.resolve(str(tmp_path), lines.append)
+        assert head.folder == tmp_path
+    code, document = compare.compare(cases, builds.Build("installed"), head, TINY, lines.append)
+    assert [row["case"] for row in document["rows"]] == [case.id for case in cases]
+    assert all(row["flag"] != "failed" for row in document["rows"]), document
+    assert code == int(any(row["flag"] == "slower" for row in document["rows"]))
+    assert json.loads(json.dumps(document))["head"] == head.label
+
+
+def test_a_case_that_head_cannot_run_fails() -> None:
+    lines: list[str] = []
+    bad = Case("gemm", "nn", {"m": "0"})
+    installed = builds.Build("installed")
+    code, document = compare.compare([bad], installed, builds.Build("head"), TINY, lines.append)
+    assert document["rows"][0]["flag"] == "failed"
+    assert "expected n=..." in document["rows"][0]["failure"]
+    assert code == 0, "base cannot run it either"
+
+
+def test_self_check_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat, slow = [[([100.0] * 5, [100.0] * 5)] * 3] * 4, [[([100.0] * 5, [105.0] * 5)] * 3] * 4
+    cases = [Case("gemm", "nn", {"m": str(i)}) for i in range(4)]
+
+    def fake(cases: Any, a: Any, b: Any, plan: Any, say: Any, slow_by: float = 0, **k: Any) -> Any:
+        launches = slow if k.get("slow") else flat
+        return {case.id: compare.Measured(launches) for case in cases}
+
+    monkeypatch.setattr(compare, "compare_builds", fake)
+    lines: list[str] = []
+    assert compare.self_check(cases, 10, TINY, lines.append) == 0
+    assert lines[-1].startswith("false alarms 0.0% (at most 1 %), slowdowns of 5 % caught 100.0%")
+    monkeypatch.setattr(compare, "compare_builds", lambda *a, **k: fake(a[0], 0, 0, 0, 0))
+    assert compare.self_check(cases, 10, TINY, lines.append) == 1
+
+
+def test_stored_runs_are_compared(tmp_path: pathlib.Path, capsys: Any) -> None:
+    def document(nanoseconds: float) -> dict[str, Any]:
+        row = {"case": "gemm/nn", "contender": "annx", "target": "avx2", "threads": 1}
+        about = {"cpu": "x", "compiler": "y"}
+        return {
+            "schema": 1, "machine": about, "rows": [{**row, "samples": [nanoseconds] * 9}],
+        }  # fmt: skip
+
+    paths = []
+    for name, value in (("a", 100.0), ("b", 110.0)):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(document(value)))
+        paths.append(str(path))
+    assert cli.main(["bench", "compare", *paths]) == 1
+    assert "slower   median +10.00%" in capsys.readouterr().out
+    assert cli.main(["bench", "compare", paths[0], paths[0]]) == 0
+    assert cli.main(["bench", "compare", paths[0], "installed"]) == 1
+    assert "expected two JSON files or none" in capsys.readouterr().err
+    (tmp_path / "a.json").write_text("{}")
+    assert cli.main(["bench", "compare", *paths]) == 1
+    assert "expected JSON of annx bench run, schema 1" in capsys.readouterr().err
+
+
+def test_builds_are_found(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    wheel = tmp_path / "annx-0.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("annx/__init__.py", "")
+    found = builds.resolve(str(wheel), print)
+    assert found.folder is not None
+    assert (found.folder / "annx" / "__init__.py").is_file()
+    assert "-S" in found.command()
+    assert found.environment()["PYTHONPATH"].startswith(str(found.folder))
+    with pytest.raises(ValueError, match=r"expected a wheel but there is no file nosuch\.whl"):
+        builds.resolve("nosuch.whl", print)
+    with pytest.raises(ValueError, match=r"expected installed, a JSON file.* but got 'nosuch'"):
+        builds.resolve("nosuch", print, ROOT)
+
+
+# --- report
+
+
+def stored(commit: str, date: str, slower: float = 1.0) -> dict[str, Any]:
+    def row(who: str, nanoseconds: float, case: str = "gemm/nn m=8") -> dict[str, Any]:
+        return {
+            "case": case, "suite": "gemm", "label": "net <fc1>", "contender": who, "threads": 1,
+            "target": "avx2" if who == "annx" else "", "error": 1e-7, "wrong": "", "control": 1.2,
+            "median_ns": nanoseconds, "min_ns": nanoseconds, "q1_ns": nanoseconds,
+            "q3_ns": nanoseconds, "samples": [nanoseconds], "flops": 1e6, "bytes": 1e4,
+            "gflops": 1e6 / nanoseconds, "gbps": 1e4 / nanoseconds, "percent_of_peak": 50.0,
+            "percent_of_stream": 5.0, "bound": "compute",
+            "ratio": {"torch": 2.0} if who == "annx" else {},
+        }  # fmt: skip
+
+    bad = {**row("annx", 1.0, "gemm/nt m=9"), "wrong": "error inf", "ratio": {}}
+    del bad["median_ns"]
+    return {
+        "schema": 1,
+        "machine": {"date": date, "cpu": "A <CPU>", "cores": 2, "commit": commit},
+        "peers": {"torch": "2"},
+        "peers_capped": True,
+        "notes": ["jax takes no part"],
+        "peaks": [
+            {"target": "avx2", "threads": 1, "gflops": 100.0, "bandwidth": [[1000, 50.0]]},
+        ],
+        "rows": [row("annx", 2e4 * slower), row("torch", 4e4), bad],
+    }
+
+
+def test_page_needs_nothing_else(tmp_path: pathlib.Path) -> None:
+    paths = []
+    for i, (commit, slower) in enumerate((("aaa", 1.0), ("bbb", 0.8))):
+        path = tmp_path / f"{commit}.json"
+        path.write_text(json.dumps(stored(commit, f"2026-01-0{i + 1}T00:00:00", slower)))
+        paths.append(str(path))
+    out = tmp_path / "page.html"
+    # The newest run is drawn, whatever the order of the files.
+    assert cli.main(["bench", "report", *reversed(paths), "-o", str(out)]) == 0
+    text = out.read_text()
+    assert not re.search(r"(src|href)=|url\(|@import", text)
+    assert text.count("<svg") == 2, "a roofline and a history"
+    assert "2.00×" in text
+    assert "commit bbb" in text
+    assert "aaa → bbb" in text
+    assert "-20.0% time" in text
+    assert "A &lt;CPU&gt;" in text
+    assert "net &lt;fc1&gt;" in text
+    assert "<CPU>" not in text
+    assert "error inf" in text
+    assert "jax takes no part" in text
+    tags = re.findall(r"<(/?)(table|svg|div|tr|td|main|span)\b", text)
+    for name in ("table", "svg", "div", "tr", "td", "main", "span"):
+        assert tags.count(("", name)) == tags.count(("/", name)), name
