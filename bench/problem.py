@@ -34,13 +34,14 @@ class Problem:
     ways takes part with each, ``torch`` and ``torch:channels_last``.
 
     ``flops`` and ``bytes`` are what the arithmetic needs at least; None: as the ops count, 0: not
-    worth a rate.
+    worth a rate. ``touched``: bytes of distinct memory, where the traffic passes it repeatedly.
     """
 
     makers: dict[str, Maker]
     reference: Callable[[], Sequence[Array]] | None = None
     flops: float | None = None
     bytes: float | None = None
+    touched: float | None = None
     tolerance: float = 1e-4
 
 

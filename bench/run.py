@@ -233,15 +233,16 @@ def _fill(
         row["flops"] = problem.flops
         row["gflops"] = problem.flops / middle
         row["percent_of_peak"] = 100 * row["gflops"] / peaks.gflops
+    stream = peaks.gbps(problem.touched or problem.bytes or 0.0)
     if problem.bytes:
         row["bytes"] = problem.bytes
         row["gbps"] = problem.bytes / middle
-        row["percent_of_stream"] = 100 * row["gbps"] / peaks.gbps(problem.bytes)
+        row["percent_of_stream"] = 100 * row["gbps"] / stream
     if problem.flops and not problem.bytes:
         row["bound"] = "compute"
     elif problem.flops and problem.bytes:
         compute = problem.flops / peaks.gflops
-        memory = problem.bytes / peaks.gbps(problem.bytes)
+        memory = problem.bytes / stream
         row["bound"] = "compute" if compute >= memory else "memory"
 
 

@@ -80,6 +80,7 @@ def norm(case: Case) -> Problem:
         makers={"annx": lambda: make("annx"), "torch": lambda: make("torch")},
         reference=reference,
         bytes=4.0 * x.size * passes,
+        touched=4.0 * x.size * (3 if train else 2),
         flops=x.size * (16.0 if train else 8.0),
         tolerance=1e-3,
     )

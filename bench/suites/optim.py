@@ -84,4 +84,5 @@ def step(case: Case) -> Problem:
         reference=reference,
         flops=count * (12 if adam else 4),
         bytes=count * (28 if adam else 20),
+        touched=count * (16 if adam else 12),
     )
