@@ -27,8 +27,8 @@ class Plan:
     """How much is measured."""
 
     launches: int = 4  # pairs of processes
-    more: tuple[int, ...] = (12, 16)  # further ones: unless plainly the same, while unclear
-    units: int = 4  # of a launch: sets of arrays
+    more: tuple[int, ...] = (12, 16, 16)  # further ones: unless plainly the same, while unclear
+    units: int = 2  # of a launch: sets of arrays
     rounds: int = 5  # of a unit
     sample_ns: float = 1e6
     warm_ns: float = 3e5  # before each sample

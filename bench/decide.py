@@ -21,9 +21,11 @@ from .stats import median
 # What must not slip through, and the threshold: as far from no change as from that.
 EFFECT = math.log(1.05)
 THRESHOLD = EFFECT / 2
-# Standard errors from zero to call it a change, from EFFECT to call it none.
-CHANGE_ERRORS = 2.75
+# Standard errors from zero to call it a change, from EFFECT to call it none. The scatter of few
+# launches says little about itself: for n of them both grow as Student's quantiles do.
+CHANGE_ERRORS = 3.0
 SAME_ERRORS = 2.5
+FEW = 2.5
 
 Unit = tuple[Sequence[float], Sequence[float]]  # base's samples, head's samples, round by round
 Launch = Sequence[Unit]
@@ -72,15 +74,16 @@ def decide(
     middle, least = _mean(medians), _mean([_least(unit) for launch in launches for unit in launch])
     # Units of one launch are not independent; whichever scatter says less is believed.
     error = max(_standard_error(medians), _standard_error(means))
+    doubt = error * (1 + FEW / (len(means) - 1)) if len(means) > 1 else math.inf
     flag = "unclear"
     for name, sign in (("slower", 1), ("faster", -1)):
         beyond = sign * middle > threshold and sign * least > threshold
-        sure = sign * middle > CHANGE_ERRORS * error
-        agree = sum(sign * m > threshold / 2 for m in means) >= len(means) - len(means) // 4
+        sure = sign * middle > CHANGE_ERRORS * doubt
+        agree = 2 * sum(sign * m > threshold / 2 for m in means) > len(means)
         if beyond and sure and agree:
             flag = name
     within = abs(middle) <= threshold and abs(least) <= threshold
-    if within and 2 * threshold - abs(middle) > SAME_ERRORS * error:
+    if within and 2 * threshold - abs(middle) > SAME_ERRORS * doubt:
         flag = "same"
     if flag == "unclear" and instructions is not None:
         change = math.log(instructions)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import random
 import re
+import subprocess
 import zipfile
 from typing import Any
 
@@ -23,7 +25,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # --- compare
 
 
-def launches_of(rng: random.Random, effect: float, count: int, units: int = 4) -> list[Any]:
+_WHO = ("NAME", "EMAIL")
+
+
+def launches_of(
+    rng: random.Random, effect: float, count: int, units: int = compare.Plan.units
+) -> list[Any]:
     """Launches on a machine where processes, places in memory and neighbours all matter."""
     found = []
     for _ in range(count):
@@ -50,8 +57,9 @@ def test_rule_raises_few_false_alarms_and_misses_little() -> None:
     for effect in (0.0, 0.05):
         for _ in range(200):
             launches = launches_of(rng, effect, 4)
-            if decide(launches).flag != "same":
-                launches += launches_of(rng, effect, 12)
+            for look, more in enumerate(compare.Plan.more):
+                if decide(launches).flag not in ("same", *["slower", "faster"][: 2 * look]):
+                    launches += launches_of(rng, effect, more)
             verdicts.append(decide(launches).flag)
     assert sum(flag in ("slower", "faster") for flag in verdicts[:200]) <= 2
     assert verdicts[200:].count("slower") >= 190
@@ -185,6 +193,61 @@ def test_builds_are_found(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
         builds.resolve("nosuch", print, ROOT)
 
 
+def test_revisions_are_built_once(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a builder that packs the commit's own file instead of compiling."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    run_really = subprocess.run
+    who = {f"GIT_{role}_{what}": "x@y" for role in ("AUTHOR", "COMMITTER") for what in _WHO}
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(repository), *arguments]
+        done = run_really(
+            command, capture_output=True, text=True, check=True, env={**os.environ, **who}
+        )
+        return done.stdout.strip()
+
+    git("init", "-q")
+    commits = []
+    for text in ("broken", "old", "new"):
+        (repository / "code.py").write_text(text)
+        git("add", ".")
+        git("commit", "-q", "-m", text)
+        commits.append(git("rev-parse", "HEAD"))
+    built: list[str] = []
+
+    def fake(command: list[str], **options: Any) -> Any:
+        if command[0] == "git":
+            return run_really(command, **options)
+        assert command[1:4] == ["-m", "pip", "wheel"]
+        out, tree = command[-2:]
+        text = (pathlib.Path(tree) / "code.py").read_text()
+        built.append(text)
+        if text == "broken":
+            return subprocess.CompletedProcess(command, 1, "", "error: no such header")
+        pathlib.Path(out).mkdir()
+        with zipfile.ZipFile(pathlib.Path(out) / "annx-0.whl", "w") as archive:
+            archive.writestr("annx/__init__.py", text)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", fake)
+    said: list[str] = []
+    head = builds.resolve("HEAD", said.append, repository)
+    base = builds.resolve("HEAD~1", said.append, repository)
+    again = builds.resolve(commits[2][:12], said.append, repository)
+    assert built == ["new", "old"], "what is built is kept"
+    assert len(said) == 2
+    for build_of, text in ((head, "new"), (base, "old"), (again, "new")):
+        assert build_of.folder is not None
+        assert (build_of.folder / "annx" / "__init__.py").read_text() == text
+    assert base.label == f"HEAD~1 ({commits[1][:10]})"
+    assert again.label == commits[2][:10]
+    with pytest.raises(OSError, match=r"HEAD~2 \(\w+\) does not build: error: no such header"):
+        builds.resolve("HEAD~2", said.append, repository)
+    assert git("worktree", "list").count("\n") == 0, "no work tree is left"
+
+
 # --- report
 
 
@@ -225,8 +288,11 @@ def test_page_needs_nothing_else(tmp_path: pathlib.Path) -> None:
     # The newest run is drawn, whatever the order of the files.
     assert cli.main(["bench", "report", *reversed(paths), "-o", str(out)]) == 0
     text = out.read_text()
-    assert not re.search(r"(src|href)=|url\(|@import", text)
-    assert text.count("<svg") == 2, "a roofline and a history"
+    assert not re.search(r"src=|href=.(?!#)|url\(|@import|//", re.sub(r'content="[^"]*"', "", text))
+    ids = re.findall(r'id="([^"]+)"', text)
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert text.count("<svg") == 3, "ratios, a roofline and a history"
     assert "2.00×" in text
     assert "commit bbb" in text
     assert "aaa → bbb" in text
