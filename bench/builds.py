@@ -85,7 +85,12 @@ def _git(repository: Path, *arguments: str) -> str:
 
 
 def build_revision(revision: str, repository: Path, say: Say) -> Build:
-    """Builds a commit's wheel in a work tree of its own; kept for the next time."""
+    """Builds a commit's wheel in a work tree of its own; kept for the next time.
+
+    Raises:
+        ValueError: there is no such revision.
+        OSError: it does not build.
+    """
     try:
         commit = _git(repository, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except OSError:
@@ -99,17 +104,21 @@ def build_revision(revision: str, repository: Path, say: Say) -> Build:
     if (folder / "annx").is_dir():
         return Build(label, folder)
     say(f"building {label}, which takes minutes")
-    with tempfile.TemporaryDirectory() as place:
-        tree, out = Path(place) / "tree", Path(place) / "out"
+    # Kept while it fails or is interrupted: the next time goes on from there.
+    place = _cache() / f"{commit}-{tag}.build"
+    tree, out = place / "tree", place / "wheel"
+    _git(repository, "worktree", "prune")
+    if not tree.is_dir():
         _git(repository, "worktree", "add", "--detach", "--force", str(tree), commit)
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", out, tree],
-                capture_output=True, text=True,
-            )  # fmt: skip
-        finally:
-            _git(repository, "worktree", "remove", "--force", str(tree))
-        wheels = list(out.glob("*.whl")) if out.is_dir() else []
-        if done.returncode or not wheels:
-            raise OSError(f"{label} does not build: {(done.stdout + done.stderr)[-2000:]}")
-        return Build(label, unpack(wheels[0], folder))
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-C",
+         f"build-dir={place / 'objects'}", "-w", out, tree],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    wheels = list(out.glob("*.whl")) if out.is_dir() else []
+    if done.returncode or not wheels:
+        raise OSError(f"{label} does not build: {(done.stdout + done.stderr)[-2000:]}")
+    unpack(wheels[0], folder)
+    _git(repository, "worktree", "remove", "--force", str(tree))
+    shutil.rmtree(place)
+    return Build(label, folder)

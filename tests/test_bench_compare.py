@@ -7,6 +7,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import subprocess
 import zipfile
 from typing import Any
@@ -245,7 +246,13 @@ def test_revisions_are_built_once(tmp_path: pathlib.Path, monkeypatch: pytest.Mo
     assert again.label == commits[2][:10]
     with pytest.raises(OSError, match=r"HEAD~2 \(\w+\) does not build: error: no such header"):
         builds.resolve("HEAD~2", said.append, repository)
-    assert git("worktree", "list").count("\n") == 0, "no work tree is left"
+    assert git("worktree", "list").count("\n") == 1, "work trees are left of failures only"
+    with pytest.raises(OSError, match="does not build"):
+        builds.resolve("HEAD~2", said.append, repository)
+    shutil.rmtree(tmp_path / "cache")
+    head = builds.resolve("HEAD", said.append, repository)
+    assert built == ["new", "old", "broken", "broken", "new"]
+    assert git("worktree", "list").count("\n") == 0, "traces of lost ones are cleared away"
 
 
 # --- report
