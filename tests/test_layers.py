@@ -44,7 +44,7 @@ PYTHON_LAYERS = (
         "cuda",
         "pytree",
     ),
-    ("_compare", "_jit", "_transforms", "io"),
+    ("_compare", "_jit", "_prepare", "_transforms", "io"),
     ("debug",),
     ("data", "datasets", "metrics", "utils"),
     ("train", "callbacks"),

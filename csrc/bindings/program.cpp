@@ -189,6 +189,7 @@ void init_program(py::module_& m) {
            })
       .def("fingerprint", [](const Runner& r) { return program::fingerprint(r.program()); })
       .def("changes_state", &Runner::changes_state)
+      .def("prepare", &Runner::prepare, py::call_guard<py::gil_scoped_release>())
       .def("sizes",
            [](const Runner& r) {
              const program::Program& p = r.program();
@@ -217,7 +218,7 @@ void init_program(py::module_& m) {
   });
   m.def(
       "capture_end",
-      [](const py::handle& results, bool optimize) -> py::object {
+      [](const py::handle& results, bool optimize, bool prepared) -> py::object {
         std::shared_ptr<program::Program> p;
         if (!recorder().refusal().empty()) {
           const std::string why = recorder().refusal();
@@ -231,13 +232,14 @@ void init_program(py::module_& m) {
           throw;
         }
         t_recorder.reset();
+        p->prepared = prepared;
         if (optimize)
           program::optimize(*p);
         else
           program::plan_arena(*p);
         return py::cast(std::make_shared<Runner>(std::move(p)));
       },
-      py::arg("results"), py::arg("optimize") = true);
+      py::arg("results"), py::arg("optimize") = true, py::arg("prepared") = false);
   m.def("number_argument", [](double value) {
     Tensor t = Tensor::scalar(value, DType::f64);
     t.impl()->wrapped_number = true;

@@ -2,6 +2,7 @@
 // bench cases are derived from this table; read docs/adding-an-op.md beside it.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -62,6 +63,7 @@ struct OpCall {
   TensorList inputs;
   Attrs attrs;
   TensorList outputs;
+  const void* prepared = nullptr;  // what OpDef::prepare made for calls like this one
 
   const char* name() const;
   const Tensor& in(int i) const { return inputs[i]; }
@@ -143,6 +145,10 @@ struct OpDef {
   Cost (*cost)(const OpCall&) = nullptr;
   uint32_t saves = 0;
   uint32_t flags = 0;
+  // For many calls whose inputs named by `constant` (bit i: input i) stay the same, such as weights:
+  // what the kernel would compute from those alone each time, or null where that saves nothing. Other
+  // inputs have their shapes but no memory.
+  std::shared_ptr<const void> (*prepare)(const OpCall& c, uint32_t constant) = nullptr;
 };
 
 inline const char* OpCall::name() const { return op->name; }

@@ -68,6 +68,8 @@ std::string value_name(const Program& p, int v) {
       return format("grad%d", b.index);
     case Buffer::Kind::external:
       return format("ext%d", value.buffer);
+    case Buffer::Kind::constant:
+      return format("const%d", value.buffer);
     case Buffer::Kind::result:
       return format("res%d", value.buffer);
     default:
@@ -178,7 +180,10 @@ std::string explain(const Program& p) {
   }
   std::string out = format("%zu instructions (%d recorded), %.6g FLOPs, %.6g bytes moved\n",
                            all.size(), p.recorded, flops, bytes);
-  out += format("arena %zu bytes, most alive at once %zu bytes\n", p.arena_bytes, p.live_bytes);
+  out += format(
+      "arena %zu bytes, most alive at once %zu bytes (%.3f times)\n", p.arena_bytes, p.live_bytes,
+      p.live_bytes ? static_cast<double>(p.arena_bytes) / static_cast<double>(p.live_bytes) : 1.0);
+  for (const Instruction& i : p.folded) body += "once  " + line_of(p, i).text + "\n";
   for (const PassNote& n : p.notes) out.append(n.pass).append(": ").append(n.text).append("\n");
   return out.append(body);
 }

@@ -34,6 +34,7 @@ Lifetimes::Lifetimes(const Program& p) : first(p.buffers.size(), -1), last(p.buf
 void optimize(Program& p) {
   remove_dead_code(p);
   merge_common_subexpressions(p);
+  if (p.prepared) fold_constants(p);
   fuse_epilogues(p);
   fuse_elementwise(p);
   reuse_dying_inputs(p);

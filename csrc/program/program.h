@@ -18,7 +18,8 @@ struct Buffer {
     result,     // handed out or left in a leaf's grad: memory of its own
     argument,   // of the call
     gradient,   // the grad a leaf has when the call begins
-    external    // parameters, state, constants: the storage seen at capture
+    external,   // parameters, state, constants: the storage seen at capture
+    constant    // computed once from externals
   };
   Kind kind = Kind::temporary;
   int index = -1;          // of the argument or leaf
@@ -71,6 +72,7 @@ struct Program {
   std::vector<Buffer> buffers;
   std::vector<Value> values;
   std::vector<Instruction> instructions;
+  std::vector<Instruction> folded;  // run once, before any replay
   std::vector<Leaf> leaves;
   std::vector<int> results;                          // values; -1 for an undefined one
   std::vector<char> tracked;                         // per result: whether it required grad
@@ -82,6 +84,7 @@ struct Program {
   size_t arena_bytes = 0;
   size_t live_bytes = 0;  // largest sum of temporaries alive at once
   int recorded = 0;       // instructions before the passes
+  bool prepared = false;  // for many calls: what depends on externals alone is kept
   std::vector<PassNote> notes;
 };
 
@@ -100,6 +103,7 @@ struct Lifetimes {
 // The passes, in the order in which they run: each in a file of its own.
 void remove_dead_code(Program& p);
 void merge_common_subexpressions(Program& p);
+void fold_constants(Program& p);  // of prepared programs
 void fuse_epilogues(Program& p);
 void fuse_elementwise(Program& p);
 void reuse_dying_inputs(Program& p);

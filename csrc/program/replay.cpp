@@ -21,7 +21,8 @@ int64_t now_ns() {
 
 }  // namespace
 
-Instance::Instance(std::shared_ptr<const Program> program) : program_(std::move(program)) {
+Instance::Instance(std::shared_ptr<const Program> program, Constants* constants)
+    : program_(std::move(program)), constants_(constants) {
   const Program& p = *program_;
   arena_ = Storage::allocate(p.arena_bytes + 64);
   tensors_.resize(p.values.size());
@@ -138,6 +139,16 @@ void Instance::run_step(Step& step) {
     call_host(i.host);
 }
 
+// Other threads may make them anew at any time; an instance keeps those that it took for a call.
+void Instance::take_constants() {
+  std::shared_ptr<const Constants::Made> now = constants_->of_now(made_);
+  if (now == made_) return;
+  made_ = std::move(now);
+  for (size_t b = 0; b < made_->folded.size(); ++b)
+    if (made_->folded[b]) bind(b, made_->folded[b], 0);
+  for (size_t k = 0; k < steps_.size(); ++k) steps_[k].call.prepared = made_->prepared[k].get();
+}
+
 void Instance::begin_results() {
   // A grad that is replaced unread gives its memory to the new one.
   for (const Leaf& l : program_->leaves)
@@ -190,6 +201,7 @@ void Instance::finish_leaves() {
 
 TensorList Instance::run(const TensorList& arguments) {
   const Program& p = *program_;
+  if (constants_) take_constants();
   for (int id : moving_) {
     const auto b = static_cast<size_t>(id);
     const Buffer& buffer = p.buffers[b];
@@ -217,6 +229,15 @@ Runner::Runner(std::shared_ptr<const Program> program) : program_(std::move(prog
     changes_state_ = changes_state_ || !i.writes.empty() || i.host >= 0;
   for (const Leaf& l : program_->leaves)
     changes_state_ = changes_state_ || l.change != Leaf::Change::none;
+  if (!program_->prepared) return;
+  constants_ = std::make_unique<Constants>(program_);
+  if (constants_->empty()) constants_ = nullptr;
+}
+
+void Runner::prepare() {
+  if (!constants_) return;
+  constants_->forget();
+  constants_->of_now(nullptr);
 }
 
 std::unique_ptr<Instance> Runner::take() {
@@ -228,7 +249,7 @@ std::unique_ptr<Instance> Runner::take() {
       return instance;
     }
   }
-  return std::make_unique<Instance>(program_);
+  return std::make_unique<Instance>(program_, constants_.get());
 }
 
 void Runner::give(std::unique_ptr<Instance> instance) {

@@ -5,15 +5,15 @@
 #include <mutex>
 #include <thread>
 
+#include "program/constants.h"
 #include "program/loop.h"
-#include "program/program.h"
 
 namespace annx::program {
 
 // A program with an arena and calls ready to run. Not for two threads at once.
 class Instance {
  public:
-  explicit Instance(std::shared_ptr<const Program> program);
+  Instance(std::shared_ptr<const Program> program, Constants* constants);
 
   // Whether the leaves' grads are as the program found them at capture.
   static bool fits(const Program& p);
@@ -43,6 +43,7 @@ class Instance {
   void begin_rows(const Loop& loop);
   void take_rows(const Loop& loop);
   void keep_rows(const Loop& loop) const;
+  void take_constants();
 
   std::shared_ptr<const Program> program_;
   Ref<Storage> arena_;
@@ -50,6 +51,8 @@ class Instance {
   std::vector<Tensor> tensors_;              // by value
   std::vector<SmallVec<int, 4>> values_of_;  // by buffer that moves
   std::vector<Step> steps_;
+  Constants* constants_;  // null: there are none
+  std::shared_ptr<const Constants::Made> made_;
   std::vector<int> moving_, results_, keyed_;  // buffers; buffers; steps
   std::vector<std::pair<int64_t, int64_t>>* times_ = nullptr;
   int failed_scope_ = -1;
@@ -68,6 +71,8 @@ class Runner {
   int failed_scope() const;
   std::vector<std::pair<int64_t, int64_t>> timed_run(const TensorList& arguments);
   bool changes_state() const { return changes_state_; }
+  // Of prepared programs: makes what is kept between calls, ahead of the first or anew.
+  void prepare();
 
  private:
   class Turn;
@@ -77,6 +82,7 @@ class Runner {
   void give(std::unique_ptr<Instance> instance);
 
   std::shared_ptr<const Program> program_;
+  std::unique_ptr<Constants> constants_;
   bool changes_state_ = false;
   std::mutex mutex_, running_;
   std::atomic<std::thread::id> owner_{};

@@ -70,6 +70,8 @@ from annx._layout import channels_last_3d as channels_last_3d  # noqa: E402
 from annx._layout import contiguous_format as contiguous_format  # noqa: E402
 from annx._layout import memory_format as memory_format  # noqa: E402
 from annx._layout import preserve_format as preserve_format  # noqa: E402
+from annx._prepare import Prepared as Prepared  # noqa: E402
+from annx._prepare import prepare as prepare  # noqa: E402
 from annx._transforms import grad as grad  # noqa: E402
 from annx._transforms import value_and_grad as value_and_grad  # noqa: E402
 from annx.autograd import custom_gradient as custom_gradient  # noqa: E402

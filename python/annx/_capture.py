@@ -35,6 +35,8 @@ def current() -> Recording | None:
 
 def _members(module: Any) -> tuple[tuple[str, int], ...]:
     state = module.__dict__
+    if not state["_parameter_names"] and not state["_buffer_names"]:
+        return ()
     return tuple(
         [
             (name, _core.storage_id(state[name]) if state[name] is not None else -1)
@@ -113,7 +115,7 @@ class Recording:
             _state.recording = None
             active -= 1
 
-    def finish(self, results: list[Any]) -> Any:
+    def finish(self, results: list[Any], prepared: bool = False) -> Any:
         """The program, or the reason why there is none (of a lenient capture)."""
         self._leave()
         if _core.capture_kept(results):
@@ -128,7 +130,7 @@ class Recording:
                     "Return them instead"
                 )
         self._finished = True
-        return _core.capture_end(results)
+        return _core.capture_end(results, prepared=prepared)
 
     def call(self, module: Any, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Runs a module's call, noting the module and its place in the tree."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from annx._info import config_lines
 from annx._jit import Jitted, _Bound
+from annx._prepare import Prepared
 
 if TYPE_CHECKING:
     import os
@@ -22,11 +23,13 @@ def _sections(what: Any) -> list[tuple[str, str | None, list[Any]]]:
     """Title, reason for running eagerly, programs."""
     if isinstance(what, (Jitted, _Bound)):
         return [(repr(what), what.refusal, what.programs)]
+    if isinstance(what, Prepared):
+        return [(repr(what), None, what.programs)]
     compiled = getattr(what, "_compiled", None)
     if compiled is None:
         raise TypeError(
-            "[explain] expected a function made by annx.jit or a compiled model but got "
-            f"{type(what).__name__}"
+            "[explain] expected a function made by annx.jit or annx.prepare or a compiled model "
+            f"but got {type(what).__name__}"
         )
     return [
         (f"{key if isinstance(key, str) else key[0]} step", step.reason, step.programs)
@@ -43,14 +46,15 @@ def explain(what: Any, file: Any = None) -> str:
     ``t`` a temporary in the arena. For steps that run eagerly: why.
 
     Args:
-        what: a function made by ``annx.jit``, or a model that has been compiled and fitted.
+        what: a function made by ``annx.jit`` or ``annx.prepare``, or a model that has been compiled
+            and fitted.
         file: where to print; standard output if left out.
 
     Returns:
         The text.
 
     Raises:
-        TypeError: ``what`` is neither.
+        TypeError: ``what`` is none of these.
     """
     parts = []
     for title, reason, programs in _sections(what):

@@ -63,6 +63,22 @@ void forward_infer(const OpCall& c, OutputSpecs& specs) {
   specs.push_back({{x.size(1)}, x.dtype()});
 }
 
+// y = (x - mean) * scale + shift.
+template <class T>
+struct Affine {
+  std::vector<T> mean, rstd, scale, shift;
+};
+
+template <class T>
+void scale_and_shift(const OpCall& c, int64_t channels, const T* rstd, T* scale, T* shift) {
+  const Tensor weight = prepared(c, 3), bias = prepared(c, 4);
+  const T *w = data_or_null<T>(weight), *b = data_or_null<T>(bias);
+  for (int64_t i = 0; i < channels; ++i) {
+    scale[i] = w ? w[i] * rstd[i] : rstd[i];
+    shift[i] = b ? b[i] : T{0};
+  }
+}
+
 template <class T>
 void statistics(const OpCall& c, const Tensor& x, const Layout& s, T* mean, T* rstd) {
   const double eps = c.attr(2).f();
@@ -84,18 +100,21 @@ void statistics(const OpCall& c, const Tensor& x, const Layout& s, T* mean, T* r
 
 template <class T>
 void forward(const OpCall& c) {
-  const Tensor x = prepared_like(c, 0, c.in(0)), weight = prepared(c, 3), bias = prepared(c, 4);
+  const Tensor x = prepared_like(c, 0, c.in(0));
   const Layout s(x);
   T *mean = c.out(1).data<T>(), *rstd = c.out(2).data<T>();
-  statistics(c, x, s, mean, rstd);
-  if (x.numel() == 0) return;
-  const Tensor buffer = reduce::scratch<T>(2 * s.channels);
-  T *scale = buffer.data<T>(), *shift = scale + s.channels;
-  const T *w = data_or_null<T>(weight), *b = data_or_null<T>(bias);
-  for (int64_t i = 0; i < s.channels; ++i) {
-    scale[i] = w ? w[i] * rstd[i] : rstd[i];
-    shift[i] = b ? b[i] : T{0};
+  const auto* known = static_cast<const Affine<T>*>(c.prepared);
+  if (known) {
+    std::copy_n(known->mean.data(), s.channels, mean);
+    std::copy_n(known->rstd.data(), s.channels, rstd);
+  } else {
+    statistics(c, x, s, mean, rstd);
   }
+  if (x.numel() == 0) return;
+  const Tensor buffer = known ? Tensor() : reduce::scratch<T>(2 * s.channels);
+  if (!known) scale_and_shift(c, s.channels, rstd, buffer.data<T>(), buffer.data<T>() + s.channels);
+  const T* scale = known ? known->scale.data() : buffer.data<T>();
+  const T* shift = known ? known->shift.data() : scale + s.channels;
   const T* in = x.data<T>();
   T* y = c.out(0).data<T>();
   const NormalizationTable<T>& k = kernels<T>();
@@ -116,6 +135,24 @@ void forward_kernel(const OpCall& c) {
     forward<float>(c);
   else
     forward<double>(c);
+}
+
+// In evaluation all but x stays the same.
+template <class T>
+std::shared_ptr<const void> prepare_as(const OpCall& c) {
+  const auto channels = static_cast<size_t>(c.in(0).size(1));
+  auto a = std::make_shared<Affine<T>>();
+  for (std::vector<T>* v : {&a->mean, &a->rstd, &a->scale, &a->shift}) v->resize(channels);
+  statistics(c, c.in(0), Layout(c.in(0)), a->mean.data(), a->rstd.data());
+  scale_and_shift(c, c.in(0).size(1), a->rstd.data(), a->scale.data(), a->shift.data());
+  return a;
+}
+
+std::shared_ptr<const void> forward_prepare(const OpCall& c, uint32_t constant) {
+  if (c.attr(0).b()) return nullptr;
+  for (int i = 1; i < 5; ++i)
+    if (c.has(i) && !(constant >> i & 1)) return nullptr;
+  return c.in(0).dtype() == DType::f32 ? prepare_as<float>(c) : prepare_as<double>(c);
 }
 
 Cost batch_norm_cost(const OpCall& c) {
@@ -235,7 +272,8 @@ const OpDef forward_def = {.name = "batch_norm_forward",
                            .backward = forward_rule,
                            .cost = batch_norm_cost,
                            .saves = save_input(0) | save_input(3) | save_output(1) | save_output(2),
-                           .flags = kInternal | kMutates};
+                           .flags = kInternal | kMutates,
+                           .prepare = forward_prepare};
 
 void check(const OpCall& c, bool training) {
   const Tensor& x = c.in(0);
