@@ -46,6 +46,15 @@ std::vector<Phase<T>> phases_of(const Correlation& c, const Slabs<T>& slabs) {
   return phases;
 }
 
+template <class T>
+std::vector<std::unique_ptr<PackedWeights<T>>> pack_phases(const Correlation& c, const T* w,
+                                                           const std::vector<Phase<T>>& phases) {
+  std::vector<std::unique_ptr<PackedWeights<T>>> packed;
+  for (const Phase<T>& phase : phases)
+    packed.push_back(std::make_unique<PackedWeights<T>>(c, w, phase.taps));
+  return packed;
+}
+
 // Buffers of one thread, kept from task to task.
 template <class T>
 struct TaskMemory {
@@ -65,11 +74,11 @@ template <class T>
 class Correlate {
  public:
   Correlate(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
-            T* y)
+            T* y, const ReadyWeights<T>* ready)
       : c_(c), slabs_(c), x_(x), bias_(bias), activation_(activation), y_(y) {
     phases_ = phases_of(c, slabs_);
-    for (const Phase<T>& phase : phases_)
-      weights_.push_back(std::make_unique<PackedWeights<T>>(c, w, phase.taps));
+    if (!ready) own_ = pack_phases(c, w, phases_);
+    weights_ = ready ? ready->phases.data() : own_.data();
     if (bias != nullptr) pad_bias();
   }
 
@@ -205,14 +214,15 @@ class Correlate {
   Activation activation_;
   T* y_;
   std::vector<Phase<T>> phases_;
-  std::vector<std::unique_ptr<PackedWeights<T>>> weights_;
+  std::vector<std::unique_ptr<PackedWeights<T>>> own_;
+  const std::unique_ptr<PackedWeights<T>>* weights_;  // by phase
   std::vector<T> padded_bias_;
 };
 
 // One product per group: pixels by channels.
 template <class T>
 void pointwise(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
-               T* y) {
+               T* y, const ReadyWeights<T>* ready) {
   GemmArgs<T> args;
   args.m = c.batch * c.dest_size(), args.n = c.produce, args.k = c.reduce;
   args.a_rs = c.source_channels();
@@ -225,41 +235,67 @@ void pointwise(const Correlation& c, const T* x, const T* w, const T* bias, Acti
     args.b = w + g * c.reduce * c.produce;
     args.c = y + g * c.produce;
     args.bias = bias == nullptr ? nullptr : bias + g * c.produce;
-    gemm(args);
+    if (ready)
+      gemm(args, ready->groups[static_cast<size_t>(g)]);
+    else
+      gemm(args);
   }
 }
 
 template <class T>
 void correlate(const ConvShape& s, bool transposed, const T* x, const T* w, const T* bias,
-               Activation activation, T* y) {
+               Activation activation, T* y, const ReadyWeights<T>* ready) {
   const Correlation c(s, transposed);
+  if (ready && ready->target != active_target()) ready = nullptr;
   if (s.depthwise()) return depthwise(c, x, w, bias, activation, y);
-  if (s.pointwise()) return pointwise(c, x, w, bias, activation, y);
+  if (s.pointwise()) return pointwise(c, x, w, bias, activation, y, ready);
   if (c.scatters()) return scatter(c, x, w, bias, activation, y);
-  if (c.winograd()) return winograd(c, x, w, bias, activation, y);
-  Correlate<T>(c, x, w, bias, activation, y).run();
+  if (c.winograd()) return winograd(c, x, w, bias, activation, y, ready);
+  Correlate<T>(c, x, w, bias, activation, y, ready).run();
 }
 
 }  // namespace
 
 template <class T>
+std::shared_ptr<const ReadyWeights<T>> ready_weights(const ConvShape& s, bool transposed,
+                                                     const T* w) {
+  const Correlation c(s, transposed);
+  if (s.depthwise() || (!s.pointwise() && c.scatters())) return nullptr;
+  auto ready = std::make_shared<ReadyWeights<T>>();
+  if (s.pointwise()) {
+    for (int64_t g = 0; g < c.groups; ++g)
+      ready->groups.emplace_back(c.reduce, c.produce, w + g * c.reduce * c.produce,
+                                 transposed ? c.produce : 1, transposed ? 1 : c.reduce);
+  } else if (c.winograd()) {
+    ready->u = winograd_weights(c, w, ready->planes);
+  } else {
+    ready->phases = pack_phases(c, w, phases_of(c, Slabs<T>(c)));
+  }
+  return ready;
+}
+
+template <class T>
 void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, Activation activation,
-              T* y) {
-  correlate(s, false, x, w, bias, activation, y);
+              T* y, const ReadyWeights<T>* ready) {
+  correlate(s, false, x, w, bias, activation, y, ready);
 }
 template <class T>
 void convolve_transposed(const ConvShape& s, const T* y, const T* w, const T* bias,
-                         Activation activation, T* x) {
-  correlate(s, true, y, w, bias, activation, x);
+                         Activation activation, T* x, const ReadyWeights<T>* ready) {
+  correlate(s, true, y, w, bias, activation, x, ready);
 }
 
 template void convolve(const ConvShape&, const float*, const float*, const float*, Activation,
-                       float*);
+                       float*, const ReadyWeights<float>*);
 template void convolve(const ConvShape&, const double*, const double*, const double*, Activation,
-                       double*);
+                       double*, const ReadyWeights<double>*);
 template void convolve_transposed(const ConvShape&, const float*, const float*, const float*,
-                                  Activation, float*);
+                                  Activation, float*, const ReadyWeights<float>*);
 template void convolve_transposed(const ConvShape&, const double*, const double*, const double*,
-                                  Activation, double*);
+                                  Activation, double*, const ReadyWeights<double>*);
+template std::shared_ptr<const ReadyWeights<float>> ready_weights(const ConvShape&, bool,
+                                                                  const float*);
+template std::shared_ptr<const ReadyWeights<double>> ready_weights(const ConvShape&, bool,
+                                                                   const double*);
 
 }  // namespace annx::conv

@@ -1,6 +1,8 @@
 // What a convolution is, in numbers; and a convolution or its transposition as one correlation.
 #pragma once
 
+#include <memory>
+
 #include "gemm/gemm.h"
 #include "ops/conv/kernels.h"
 #include "ops/registry.h"
@@ -80,15 +82,23 @@ struct Correlation {
   bool scatters() const;
 };
 
-// x and y are channels last; w is (out, in / groups, taps) in rows.
+// Weights packed for many calls (weights.h).
+template <class T>
+struct ReadyWeights;
+// Null where the way to this correlation reads weights as they are.
+template <class T>
+std::shared_ptr<const ReadyWeights<T>> ready_weights(const ConvShape& s, bool transposed,
+                                                     const T* w);
+
+// x and y are channels last; w is (out, in / groups, taps) in rows; `ready`, if given, is w packed.
 // y = activation(x * w + bias)
 template <class T>
 void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, Activation activation,
-              T* y);
+              T* y, const ReadyWeights<T>* ready = nullptr);
 // x = activation(transposed (y * w) + bias)
 template <class T>
 void convolve_transposed(const ConvShape& s, const T* y, const T* w, const T* bias,
-                         Activation activation, T* x);
+                         Activation activation, T* x, const ReadyWeights<T>* ready = nullptr);
 // dw, and unless null db = the sums of g over all but the channels.
 template <class T>
 void convolve_weight(const ConvShape& s, const T* g, const T* x, T* dw, T* db);

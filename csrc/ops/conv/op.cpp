@@ -129,10 +129,22 @@ void convolution_run(const OpCall& c) {
   const Tensor bias = c.has(2) ? ops::contiguous(c.in(2)) : Tensor();
   const T* b = bias.defined() ? bias.data<T>() : nullptr;
   const Activation activation = parse_activation(c.attr(kActivation).text());
+  const auto* ready = static_cast<const conv::ReadyWeights<T>*>(c.prepared);
   if (c.attr(kTransposed).b())
-    conv::convolve_transposed(s, x.data<T>(), w.data<T>(), b, activation, c.out().data<T>());
+    conv::convolve_transposed(s, x.data<T>(), w.data<T>(), b, activation, c.out().data<T>(), ready);
   else
-    conv::convolve(s, x.data<T>(), w.data<T>(), b, activation, c.out().data<T>());
+    conv::convolve(s, x.data<T>(), w.data<T>(), b, activation, c.out().data<T>(), ready);
+}
+
+std::shared_ptr<const void> convolution_prepare(const OpCall& c, uint32_t constant) {
+  if (!(constant & 2) || c.out().numel() == 0) return nullptr;
+  GradModeGuard no_grad(false);
+  Dims shape;
+  const ConvShape s = shape_of(c, &shape);
+  const Tensor w = ops::contiguous(c.in(1));
+  const bool transposed = c.attr(kTransposed).b();
+  if (w.dtype() == DType::f32) return conv::ready_weights(s, transposed, w.data<float>());
+  return conv::ready_weights(s, transposed, w.data<double>());
 }
 
 void convolution_kernel(const OpCall& c) {
@@ -332,7 +344,8 @@ const OpDef convolution = {
     .backward = convolution_rule,
     .cost = convolution_cost,
     .saves = save_input(0) | save_input(1) | save_input(2) | save_output(0),
-    .flags = kPromote | kNoMethod};
+    .flags = kPromote | kNoMethod,
+    .prepare = convolution_prepare};
 
 }  // namespace def
 }  // namespace annx

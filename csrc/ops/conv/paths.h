@@ -1,6 +1,7 @@
 // Special ways to a correlation, and what they share.
 #pragma once
 
+#include "gemm/scratch.h"
 #include "ops/conv/geometry.h"
 
 namespace annx::conv {
@@ -11,7 +12,10 @@ inline constexpr int64_t kTaskPixels = 256;
 // 3x3 taps at every pixel by Winograd's F(2x2, 3x3).
 template <class T>
 void winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
-              T* y);
+              T* y, const ReadyWeights<T>* ready);
+// Its weights, transformed into `memory`.
+template <class T>
+const T* winograd_weights(const Correlation& c, const T* w, Scratch& memory);
 
 // Every channel by itself, lanes along the channels.
 template <class T>

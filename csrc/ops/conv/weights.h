@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "core/thread_pool.h"
@@ -89,6 +90,16 @@ class PackedWeights {
   Panels<T> panels_;
   int64_t rows_;
   T* data_;
+};
+
+// Weights as the way to a correlation reads them, made ahead for many calls on one target.
+template <class T>
+struct ReadyWeights {
+  Target target = active_target();
+  std::vector<std::unique_ptr<PackedWeights<T>>> phases;  // of the general way
+  Scratch planes;                                         // of Winograd's
+  const T* u = nullptr;
+  std::vector<PackedMatrix<T>> groups;  // of 1x1
 };
 
 }  // namespace annx::conv

@@ -15,11 +15,12 @@ constexpr int64_t kPlanes = 16;
 template <class T>
 class Winograd {
  public:
-  Winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation, T* y)
+  Winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation, T* y,
+           const ReadyWeights<T>* ready)
       : c_(c), x_(x), bias_(bias), activation_(activation), y_(y), panels_(c.produce) {
     rows_ = (c.axis[1].dest + 1) / 2;
     tiles_ = (c.axis[2].dest + 1) / 2;
-    transform_weights(w);
+    u_ = ready ? ready->u : winograd_weights(c, w, weights_);
     for (int64_t i = 0; i < c.reduce; ++i) offsets_.push_back(i);
   }
 
@@ -32,22 +33,8 @@ class Winograd {
   }
 
  private:
-  void transform_weights(const T* w) {
-    std::vector<int64_t> taps;
-    // Transposed, the taps are met in reverse.
-    for (int64_t t = 0; t < 9; ++t) taps.push_back(c_.transposed ? 8 - t : t);
-    const PackedWeights<T> packed(c_, w, taps);
-    plane_ = c_.reduce * panels_.padded();
-    u_ = static_cast<T*>(weights_.reserve(checked_bytes(kPlanes * plane_, sizeof(T))));
-    parallel_for(panels_.count(), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t q = begin; q < end; ++q) {
-        const int64_t width = panels_.vectors_of(q) * kLanes<T>;
-        kernels<T>().winograd_weight(c_.reduce, width, packed.panel(0, q), panel(0, q));
-      }
-    });
-  }
   // Planes of one panel lie behind one another.
-  T* panel(int64_t x, int64_t q) const {
+  const T* panel(int64_t x, int64_t q) const {
     const int64_t width = panels_.vectors_of(q) * kLanes<T>;
     return u_ + kPlanes * c_.reduce * q * panels_.width() + x * c_.reduce * width;
   }
@@ -143,8 +130,7 @@ class Winograd {
   T* y_;
   Panels<T> panels_;
   int64_t rows_, tiles_;  // of tiles: rows of an image, tiles of a row
-  int64_t plane_ = 0;
-  T* u_ = nullptr;
+  const T* u_;
   Scratch weights_;
   std::vector<int64_t> offsets_;
 };
@@ -152,14 +138,33 @@ class Winograd {
 }  // namespace
 
 template <class T>
+const T* winograd_weights(const Correlation& c, const T* w, Scratch& memory) {
+  std::vector<int64_t> taps;
+  // Transposed, the taps are met in reverse.
+  for (int64_t t = 0; t < 9; ++t) taps.push_back(c.transposed ? 8 - t : t);
+  const PackedWeights<T> packed(c, w, taps);
+  const Panels<T>& panels = packed.panels();
+  T* const u = static_cast<T*>(
+      memory.reserve(checked_bytes(kPlanes * c.reduce * panels.padded(), sizeof(T))));
+  parallel_for(panels.count(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t q = begin; q < end; ++q)
+      kernels<T>().winograd_weight(c.reduce, panels.vectors_of(q) * kLanes<T>, packed.panel(0, q),
+                                   u + kPlanes * c.reduce * q * panels.width());
+  });
+  return u;
+}
+
+template <class T>
 void winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
-              T* y) {
-  Winograd<T>(c, x, w, bias, activation, y).run();
+              T* y, const ReadyWeights<T>* ready) {
+  Winograd<T>(c, x, w, bias, activation, y, ready).run();
 }
 
 template void winograd(const Correlation&, const float*, const float*, const float*, Activation,
-                       float*);
+                       float*, const ReadyWeights<float>*);
 template void winograd(const Correlation&, const double*, const double*, const double*, Activation,
-                       double*);
+                       double*, const ReadyWeights<double>*);
+template const float* winograd_weights(const Correlation&, const float*, Scratch&);
+template const double* winograd_weights(const Correlation&, const double*, Scratch&);
 
 }  // namespace annx::conv

@@ -54,7 +54,22 @@ void linear_run(const OpCall& c) {
   args.c = out.data<T>(), args.c_rs = args.n;
   if (bias.defined()) args.bias = bias.data<T>();
   args.activation = parse_activation(c.attr(0).text());
-  gemm(args);
+  if (c.prepared)
+    gemm(args, *static_cast<const PackedMatrix<T>*>(c.prepared));
+  else
+    gemm(args);
+}
+
+template <class T>
+std::shared_ptr<const void> packed(const Tensor& w) {
+  return std::make_shared<PackedMatrix<T>>(w.size(1), w.size(0), w.data<T>(), w.stride(1),
+                                           w.stride(0));
+}
+
+std::shared_ptr<const void> linear_prepare(const OpCall& c, uint32_t constant) {
+  const Tensor& w = c.in(1);
+  if (!(constant & 2) || w.numel() == 0) return nullptr;
+  return w.dtype() == DType::f32 ? packed<float>(w) : packed<double>(w);
 }
 
 void linear_kernel(const OpCall& c) {
@@ -267,7 +282,8 @@ const OpDef linear = {
     .backward = linear_rule,
     .cost = linear_cost,
     .saves = save_input(0) | save_input(1) | save_input(2) | save_output(0),
-    .flags = kPromote | kNoMethod};
+    .flags = kPromote | kNoMethod,
+    .prepare = linear_prepare};
 
 }  // namespace def
 }  // namespace annx
