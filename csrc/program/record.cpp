@@ -64,6 +64,12 @@ Recorder::Recorder(const TensorList& arguments, bool lenient)
     : program_(std::make_shared<Program>()), lenient_(lenient) {
   ANNX_CHECK(!t_recorder, runtime, "jit", "expected no capture within a capture");
   Program& p = *program_;
+  // Of a small step; larger ones can afford to grow.
+  p.instructions.reserve(64);
+  p.values.reserve(128);
+  p.buffers.reserve(128);
+  values_.reserve(128);
+  buffers_.reserve(128);
   for (int i = 0; i < arguments.size(); ++i) {
     const Tensor& t = arguments[i];
     argument_impls_.push_back(t.impl());

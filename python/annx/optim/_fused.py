@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from annx._core import Tensor
 
 _write_hyper = _core.write_hyper
+_full = _core.ops.full
 _global_norm = _core.ops.global_norm
 _clip_scale = _core.ops.clip_scale_
 _optimizer_step = _core.ops.optimizer_step_
@@ -96,7 +97,7 @@ class FusedOptimizer(Optimizer):
 
     def _initial(self, param: Tensor, name: str, group: Mapping[str, Any]) -> Tensor:
         """A state tensor before the first step."""
-        return _creation.zeros_like(param)
+        return _full(param.shape, 0.0, dtype=param.dtype, device=str(param.device))
 
     def _scalars(self, group: Mapping[str, Any], count: int) -> dict[str, float]:
         """What the state holds besides tensors of the parameter's shape, after ``count`` steps."""
@@ -262,13 +263,16 @@ class FusedOptimizer(Optimizer):
         """Makes the state of a parameter where it is missing; returns the steps taken."""
         if not names:
             return 0
-        state = self._state[param]
-        if self._COUNTS_STEPS and "step" not in state:
-            state["step"] = _creation.tensor(0.0)
+        state, count = self._state[param], 0
+        if self._COUNTS_STEPS:
+            if "step" in state:
+                count = int(state["step"].item())
+            else:
+                state["step"] = _full((), 0.0)
         for name in names:
             if state.get(name) is None:
                 state[name] = self._initial(param, name, group)
-        return int(state["step"].item()) if self._COUNTS_STEPS else 0
+        return count
 
     def _sync(self) -> None:
         """Writes the buckets' step counts into the state; the next step plans anew from it."""
