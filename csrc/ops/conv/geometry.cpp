@@ -29,6 +29,12 @@ bool Correlation::winograd() const {
   return true;
 }
 
+// The same for the weights' gradient, unless most of the tiles lies beyond the destination.
+bool Correlation::winograd_weight() const {
+  const int64_t tiles = ((axis[1].dest + 1) / 2) * ((axis[2].dest + 1) / 2);
+  return winograd() && 3 * 16 * tiles <= 2 * 9 * axis[1].dest * axis[2].dest;
+}
+
 // Transposed, into few channels: lanes along them would be empty, along taps and channels they are not.
 bool Correlation::scatters() const {
   const Axis& plane = axis[0];

@@ -79,6 +79,7 @@ struct Correlation {
   // Rows of the destination, over all images and planes.
   int64_t units() const { return batch * axis[0].dest * axis[1].dest; }
   bool winograd() const;
+  bool winograd_weight() const;
   bool scatters() const;
 };
 

@@ -41,6 +41,38 @@ struct DepthwiseRow {
   int64_t y_step;
 };
 
+// Winograd, a row of tiles. 4x4 pixels every 2, pixel rows x_row apart, to 16 planes: vector v of the
+// channels of tile t at out + v vector_step + t tile_step.
+template <class T>
+struct WinogradInput {
+  int64_t tiles, channels;
+  const T* x;
+  int64_t x_row;
+  T* out;
+  int64_t plane, tile_step, vector_step;
+};
+
+// 16 planes of rows of channels to 2x2 pixels, of which rows (1 or 2) and cols (in all) exist.
+template <class T>
+struct WinogradOutput {
+  int64_t tiles, channels;
+  const T* m;
+  int64_t plane;
+  T* y;
+  int64_t y_row, rows, cols;
+};
+
+// The gradient of the latter from pixels `pixel` elements apart, in panels of `width` channels
+// panel_step apart, of whole vectors.
+template <class T>
+struct WinogradGradient {
+  int64_t tiles, channels;
+  const T* g;
+  int64_t pixel, g_row, rows, cols;
+  T* out;
+  int64_t plane, panel_step, width;
+};
+
 template <class T>
 struct ConvTable {
   int vectors;  // most vectors of a panel of B
@@ -57,12 +89,12 @@ struct ConvTable {
                   int64_t step, int64_t row);
   // Winograd F(2x2, 3x3). Weights: 9 rows of `width` per channel to 16, out[(x channels + c) width].
   void (*winograd_weight)(int64_t channels, int64_t width, const T* w, T* out);
-  // A row of tiles: 4x4 pixels every 2, rows x_row apart; out[x plane + tile channels + c].
-  void (*winograd_input)(int64_t tiles, int64_t channels, const T* x, int64_t x_row, T* out,
-                         int64_t plane);
-  // 16 planes to 2x2 pixels of which rows (1 or 2) and cols (in all) exist.
-  void (*winograd_output)(int64_t tiles, int64_t channels, const T* m, int64_t plane, T* y,
-                          int64_t y_row, int64_t rows, int64_t cols);
+  void (*winograd_input)(const WinogradInput<T>& job);
+  void (*winograd_output)(const WinogradOutput<T>& job);
+  void (*winograd_gradient)(const WinogradGradient<T>& job);
+  // 16 planes of sums to the gradient of 9 taps: rows of `width` per channel to rows (channel, tap).
+  void (*winograd_weight_gradient)(int64_t channels, int64_t width, const T* u, int64_t plane,
+                                   T* out);
 };
 
 struct ConvKernels {

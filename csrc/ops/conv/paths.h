@@ -1,6 +1,7 @@
 // Special ways to a correlation, and what they share.
 #pragma once
 
+#include "core/thread_pool.h"
 #include "gemm/scratch.h"
 #include "ops/conv/geometry.h"
 
@@ -17,6 +18,10 @@ void winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activ
 template <class T>
 const T* winograd_weights(const Correlation& c, const T* w, Scratch& memory);
 
+// The gradient of such taps, and unless null of the bias.
+template <class T>
+void winograd_weight(const Correlation& c, const T* g, const T* x, T* dw, T* db);
+
 // Every channel by itself, lanes along the channels.
 template <class T>
 void depthwise(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
@@ -26,5 +31,16 @@ void depthwise(const Correlation& c, const T* x, const T* w, const T* bias, Acti
 template <class T>
 void scatter(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
              T* y);
+
+// out[i] += sum over pieces 1 … n-1 of parts[(piece - 1) size + i], in ascending order.
+template <class T>
+void add_pieces(int64_t pieces, int64_t size, const T* parts, T* out) {
+  parallel_for(size, 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t p = 1; p < pieces; ++p) {
+      const T* part = parts + (p - 1) * size;
+      for (int64_t i = begin; i < end; ++i) out[i] += part[i];
+    }
+  });
+}
 
 }  // namespace annx::conv

@@ -16,17 +16,6 @@ constexpr int64_t kMaxPieces = 16;
 // Pixels per piece at least: adding up the pieces then costs little beside the products.
 constexpr int64_t kPiecePixels = 1024;
 
-// out[i] += sum over pieces 1 … n-1 of parts[(piece - 1) size + i], in ascending order.
-template <class T>
-void add_pieces(int64_t pieces, int64_t size, const T* parts, T* out) {
-  parallel_for(size, 1 << 14, [&](int64_t begin, int64_t end) {
-    for (int64_t p = 1; p < pieces; ++p) {
-      const T* part = parts + (p - 1) * size;
-      for (int64_t i = begin; i < end; ++i) out[i] += part[i];
-    }
-  });
-}
-
 template <class T>
 class WeightGradient {
  public:
@@ -268,6 +257,7 @@ void convolve_weight(const ConvShape& s, const T* g, const T* x, T* dw, T* db) {
     if (db != nullptr) bias_gradient(c, g, db);
     return;
   }
+  if (c.winograd_weight()) return winograd_weight(c, g, x, dw, db);
   WeightGradient<T>(c, g, x, dw, db).run();
 }
 

@@ -4,22 +4,24 @@
 
 #include "core/thread_pool.h"
 #include "ops/conv/paths.h"
-#include "ops/conv/slab.h"
 #include "ops/conv/weights.h"
+#include "ops/conv/winograd.h"
 
 namespace annx::conv {
 namespace {
-
-constexpr int64_t kPlanes = 16;
 
 template <class T>
 class Winograd {
  public:
   Winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation, T* y,
            const ReadyWeights<T>* ready)
-      : c_(c), x_(x), bias_(bias), activation_(activation), y_(y), panels_(c.produce) {
-    rows_ = (c.axis[1].dest + 1) / 2;
-    tiles_ = (c.axis[2].dest + 1) / 2;
+      : c_(c),
+        source_(c, x),
+        bias_(bias),
+        activation_(activation),
+        y_(y),
+        panels_(c.produce),
+        tiles_(source_.tiles()) {
     u_ = ready ? ready->u : winograd_weights(c, w, weights_);
     for (int64_t i = 0; i < c.reduce; ++i) offsets_.push_back(i);
   }
@@ -28,8 +30,7 @@ class Winograd {
     // Transformed tiles and products of a task, 16 values per channel and tile, stay in L2.
     const int64_t wanted = std::clamp<int64_t>(16384 / (c_.reduce + c_.produce), 24, 96);
     const int64_t grain = std::max<int64_t>(1, (wanted + tiles_ - 1) / tiles_);
-    parallel_for(c_.batch * c_.axis[0].dest * rows_, grain,
-                 [&](int64_t begin, int64_t end) { task(begin, end); });
+    parallel_for(source_.all_rows(), grain, [&](int64_t begin, int64_t end) { task(begin, end); });
   }
 
  private:
@@ -39,33 +40,19 @@ class Winograd {
     return u_ + kPlanes * c_.reduce * q * panels_.width() + x * c_.reduce * width;
   }
 
-  // Rows of tiles begin … end-1; row r belongs to plane r / rows_ of all images.
+  // Rows of tiles begin … end-1.
   void task(int64_t begin, int64_t end) {
-    const Axis &ah = c_.axis[1], &aw = c_.axis[2];
     const int64_t in = c_.reduce, out = c_.produce;
     const int64_t tiles = (end - begin) * tiles_;
-    const int64_t width = 2 * tiles_ + 2, strip = 4 * width * in;
     const int64_t v_plane = tiles * in, m_plane = tiles * panels_.padded();
     static thread_local Scratch scratch;
     static thread_local std::vector<const T*> a;
     static thread_local std::vector<T*> c;
-    T* v = static_cast<T*>(
-        scratch.reserve(checked_bytes(kPlanes * (v_plane + m_plane) + strip, sizeof(T))));
-    T *m = v + kPlanes * v_plane, *pixels = m + kPlanes * m_plane;
-    // Source row and column of destination (0, 0) and its first tap.
-    const int64_t top = ah.least(), left = aw.least();
-    for (int64_t r = begin; r < end; ++r) {
-      const T* image = x_ + r / rows_ * ah.source * aw.source * in;
-      const int64_t first = r % rows_ * 2 + top;
-      const T* rows = image + (first * aw.source + left) * in;
-      int64_t x_row = aw.source * in;
-      if (first < 0 || first + 4 > ah.source || left < 0 || left + width > aw.source) {
-        fill(image, first, left, width, pixels);
-        rows = pixels;
-        x_row = width * in;
-      }
-      kernels<T>().winograd_input(tiles_, in, rows, x_row, v + (r - begin) * tiles_ * in, v_plane);
-    }
+    T* v = static_cast<T*>(scratch.reserve(
+        checked_bytes(kPlanes * (v_plane + m_plane) + source_.strip_size(), sizeof(T))));
+    T *m = v + kPlanes * v_plane, *strip = m + kPlanes * m_plane;
+    for (int64_t r = begin; r < end; ++r)
+      source_.transform(r, strip, v + (r - begin) * tiles_ * in, v_plane, in, kLanes<T>);
     a.clear();
     c.clear();
     for (int64_t t = 0; t < tiles; ++t) {
@@ -94,43 +81,22 @@ class Winograd {
   }
 
   void finish(int64_t r, const T* m, int64_t m_plane) {
-    const Axis &ah = c_.axis[1], &aw = c_.axis[2];
-    const int64_t channels = c_.produce;
-    const int64_t h = r % rows_ * 2, rows = std::min<int64_t>(2, ah.dest - h);
-    T* y = y_ + ((r / rows_) * ah.dest + h) * aw.dest * channels;
-    kernels<T>().winograd_output(tiles_, channels, m, m_plane, y, aw.dest * channels, rows,
-                                 aw.dest);
+    const int64_t channels = c_.produce, width = c_.axis[2].dest;
+    const int64_t rows = source_.dest_rows(r);
+    T* y = y_ + source_.dest_pixel(r) * channels;
+    kernels<T>().winograd_output({tiles_, channels, m, m_plane, y, width * channels, rows, width});
     if (bias_ == nullptr && activation_ == Activation::none) return;
-    gemm_kernels_of<T>().epilogue(
-        {rows * aw.dest, channels, y, channels, T(1), bias_, activation_});
-  }
-
-  // Four rows of pixels with zeros where there is no source.
-  void fill(const T* image, int64_t first, int64_t left, int64_t width, T* to) const {
-    const Axis &ah = c_.axis[1], &aw = c_.axis[2];
-    const int64_t in = c_.reduce;
-    const int64_t begin = std::clamp<int64_t>(left, 0, aw.source);
-    const int64_t end = std::clamp<int64_t>(left + width, begin, aw.source);
-    for (int64_t r = first; r < first + 4; ++r, to += width * in) {
-      if (r < 0 || r >= ah.source || begin == end) {
-        std::fill_n(to, width * in, T(0));
-        continue;
-      }
-      std::fill_n(to, (begin - left) * in, T(0));
-      std::copy_n(image + (r * aw.source + begin) * in, (end - begin) * in,
-                  to + (begin - left) * in);
-      std::fill_n(to + (end - left) * in, (left + width - end) * in, T(0));
-    }
+    gemm_kernels_of<T>().epilogue({rows * width, channels, y, channels, T(1), bias_, activation_});
   }
 
   const Correlation& c_;
-  const T* x_;
+  WinogradSource<T> source_;
   const T* bias_;
   Activation activation_;
   T* y_;
   Panels<T> panels_;
-  int64_t rows_, tiles_;  // of tiles: rows of an image, tiles of a row
-  const T* u_;
+  int64_t tiles_;  // of a row
+  const T* u_ = nullptr;
   Scratch weights_;
   std::vector<int64_t> offsets_;
 };
