@@ -1,6 +1,8 @@
 // Views: reshape, permute and their relatives share the storage of their input.
 #include <algorithm>
+#include <cstring>
 
+#include "core/thread_pool.h"
 #include "ops/functional.h"
 
 namespace annx {
@@ -265,23 +267,34 @@ void slice_backward_infer(const OpCall& c, OutputSpecs& specs) {
 
 void slice_backward_kernel(const OpCall& c) {
   const Tensor& out = c.out();
-  std::fill_n(static_cast<char*>(out.raw()), out.nbytes(), char{0});
   const Tensor& g = c.in(0);
-  if (g.numel() == 0) return;
   const int d = normalize_dim(c.attr(1).i(), out.dim(), "slice");
   const Range r = slice_range(out.size(d), c.attr(2).i(), c.attr(3).i(), c.attr(4).i(), "slice");
   GradModeGuard no_grad(false);
   const Tensor source = ops::contiguous(g);
-  const size_t size = itemsize(out.dtype());
-  int64_t outer = 1, inner = 1;
+  const int64_t step = c.attr(4).i();
+  int64_t outer = 1, row = static_cast<int64_t>(itemsize(out.dtype()));
   for (int i = 0; i < d; ++i) outer *= out.size(i);
-  for (int i = d + 1; i < out.dim(); ++i) inner *= out.size(i);
-  const size_t row = static_cast<size_t>(inner) * size;
-  for (int64_t o = 0; o < outer; ++o)
-    for (int64_t k = 0; k < r.count; ++k)
-      std::copy_n(
-          static_cast<const char*>(source.raw()) + (o * r.count + k) * row, row,
-          static_cast<char*>(out.raw()) + (o * out.size(d) + r.begin + k * c.attr(4).i()) * row);
+  for (int i = d + 1; i < out.dim(); ++i) row *= out.size(i);
+  const int64_t whole = out.size(d) * row, part = r.count * row, before = r.begin * row;
+  if (outer * whole == 0) return;
+  const char* from = static_cast<const char*>(source.raw());
+  char* to = static_cast<char*>(out.raw());
+  parallel_for(outer, 1 + (1 << 18) / whole, [&](int64_t first, int64_t last) {
+    for (int64_t o = first; o < last; ++o) {
+      char* line = to + o * whole;
+      if (step == 1 && part > 0) {  // each byte is written once
+        std::memset(line, 0, static_cast<size_t>(before));
+        std::memcpy(line + before, from + o * part, static_cast<size_t>(part));
+        std::memset(line + before + part, 0, static_cast<size_t>(whole - before - part));
+        continue;
+      }
+      std::memset(line, 0, static_cast<size_t>(whole));
+      for (int64_t k = 0; k < r.count; ++k)
+        std::memcpy(line + before + k * step * row, from + o * part + k * row,
+                    static_cast<size_t>(row));
+    }
+  });
 }
 
 void slice_backward_rule(BackwardCall& b) {
