@@ -1,5 +1,4 @@
-// SIMD kernels of pooling: one pixel of the result at a time, lanes run over channels. `at` lists the
-// pixels that it reads, in units of `channels` elements.
+// SIMD kernels of pooling: a row of pixels of the result at a time, lanes run over channels.
 #pragma once
 
 #include <cstdint>
@@ -8,18 +7,28 @@
 
 namespace annx {
 
+// Pixel w of a row reads, of each of its lines, the pixels line + begin[w] + t step, t < count[w]. All
+// are numbers of pixels; a pixel has `channels` elements side by side.
+struct PoolRow {
+  int64_t pixels, channels;
+  int64_t lines;
+  const int64_t* line;
+  const int64_t* begin;
+  const int64_t* count;
+  int64_t step;
+};
+
 template <class T, class I>
 struct PoolTable {
-  // y = the largest of x (a NaN wins), index = the entry of `at` it came from, unless index is null.
-  void (*max)(int64_t channels, int64_t count, const int64_t* at, const T* x, T* y, I* index);
-  // dx = the sum of g where index is `pixel`.
-  void (*max_backward)(int64_t channels, int64_t count, const int64_t* at, const T* g,
-                       const I* index, int64_t pixel, T* dx);
-  // y = the sum of x, divided.
-  void (*average)(int64_t channels, int64_t count, const int64_t* at, const T* x, T divisor, T* y);
-  // dx = the sum of g, each divided by its divisor.
-  void (*average_backward)(int64_t channels, int64_t count, const int64_t* at, const T* g,
-                           const T* divisors, T* dx);
+  // y = the largest of x (a NaN wins; `lowest` where a pixel reads nothing), index = the pixel it came
+  // from (-1), unless index is null.
+  void (*max)(const PoolRow& row, const T* x, T lowest, T* y, I* index);
+  // dx = the sum of g where index is the pixel itself, which is first + w.
+  void (*max_backward)(const PoolRow& row, const T* g, const I* index, int64_t first, T* dx);
+  // y = the sum of x, divided by the pixel's divisor.
+  void (*average)(const PoolRow& row, const T* x, const T* divisors, T* y);
+  // dx = the sum of g, each divided by the divisor of where it was read.
+  void (*average_backward)(const PoolRow& row, const T* g, const T* divisors, T* dx);
 };
 
 struct PoolKernels {

@@ -33,40 +33,59 @@ OutputSpec channels_last_spec(const Dims& shape, DType dtype) {
   return spec;
 }
 
-// Calls f(image, d, h, w) for every pixel of images x axis[0] x axis[1] x axis[2], sizes as given.
+// Calls f(row, image, d, h) for every row of pixels of the result: the windows' own (forward), or the
+// source's, which read the windows around them (backward). `row` says what they read.
 template <class F>
-void each_pixel(int64_t images, int64_t depth, int64_t height, int64_t width, int64_t channels,
-                F f) {
+void each_row(const Windows& windows, int64_t images, int64_t channels, bool backward, F f) {
+  const Axis &ad = windows.axis[0], &ah = windows.axis[1], &aw = windows.axis[2];
+  const int64_t depth = backward ? ad.source : ad.dest, height = backward ? ah.source : ah.dest;
+  const int64_t width = backward ? aw.source : aw.dest;
+  std::vector<int64_t> around;  // windows around a pixel of a row
+  for (int64_t w = 0; backward && w < width; ++w)
+    around.push_back(aw.last[static_cast<size_t>(w)] - aw.first[static_cast<size_t>(w)]);
+  PoolRow whole = {};
+  whole.pixels = width;
+  whole.channels = channels;
+  whole.begin = backward ? aw.first.data() : aw.begin.data();
+  whole.count = backward ? around.data() : aw.count.data();
+  whole.step = backward ? 1 : aw.step;
   const int64_t work = std::max<int64_t>(1, width * channels * 4);
   parallel_for(images * depth * height, std::max<int64_t>(1, (1 << 16) / work),
                [&](int64_t begin, int64_t end) {
-                 std::vector<int64_t> at;
-                 for (int64_t row = begin; row < end; ++row) {
-                   const int64_t h = row % height, d = row / height % depth;
-                   for (int64_t w = 0; w < width; ++w) f(row / height / depth, d, h, w, at);
+                 PoolRow row = whole;
+                 std::vector<int64_t> lines;
+                 for (int64_t i = begin; i < end; ++i) {
+                   const int64_t h = i % height, d = i / height % depth;
+                   const auto id = static_cast<size_t>(d), ih = static_cast<size_t>(h);
+                   lines.clear();
+                   if (backward) {
+                     for (int64_t q = ad.first[id]; q < ad.last[id]; ++q)
+                       for (int64_t r = ah.first[ih]; r < ah.last[ih]; ++r)
+                         lines.push_back((q * ah.dest + r) * aw.dest);
+                   } else {
+                     for (int64_t q = 0; q < ad.count[id]; ++q)
+                       for (int64_t r = 0; r < ah.count[ih]; ++r)
+                         lines.push_back(((ad.begin[id] + q * ad.step) * ah.source + ah.begin[ih] +
+                                          r * ah.step) *
+                                         aw.source);
+                   }
+                   row.lines = static_cast<int64_t>(lines.size());
+                   row.line = lines.data();
+                   f(row, i / height / depth, d, h);
                  }
                });
 }
 
-// Calls f(d, h, w) for the pixels of a window.
-template <class F>
-void each_tap(const Windows& windows, int64_t d, int64_t h, int64_t w, F f) {
-  const Axis &ad = windows.axis[0], &ah = windows.axis[1], &aw = windows.axis[2];
-  const auto id = static_cast<size_t>(d), ih = static_cast<size_t>(h), iw = static_cast<size_t>(w);
-  for (int64_t q = 0; q < ad.count[id]; ++q)
-    for (int64_t r = 0; r < ah.count[ih]; ++r)
-      for (int64_t s = 0; s < aw.count[iw]; ++s)
-        f(ad.begin[id] + q * ad.step, ah.begin[ih] + r * ah.step, aw.begin[iw] + s * aw.step);
-}
-
-// Calls f(d, h, w) for the windows around a pixel.
-template <class F>
-void each_window(const Windows& windows, int64_t d, int64_t h, int64_t w, F f) {
-  const Axis &ad = windows.axis[0], &ah = windows.axis[1], &aw = windows.axis[2];
-  const auto id = static_cast<size_t>(d), ih = static_cast<size_t>(h), iw = static_cast<size_t>(w);
-  for (int64_t q = ad.first[id]; q < ad.last[id]; ++q)
-    for (int64_t r = ah.first[ih]; r < ah.last[ih]; ++r)
-      for (int64_t s = aw.first[iw]; s < aw.last[iw]; ++s) f(q, r, s);
+// What every window's average divides by.
+template <class T>
+std::vector<T> divisors_of(const Windows& windows) {
+  const Axis* a = windows.axis;
+  std::vector<T> divisors;
+  for (int64_t d = 0; d < a[0].dest; ++d)
+    for (int64_t h = 0; h < a[1].dest; ++h)
+      for (int64_t w = 0; w < a[2].dest; ++w)
+        divisors.push_back(static_cast<T>(windows.divisor_of(d, h, w)));
+  return divisors;
 }
 
 template <class F>
@@ -102,26 +121,16 @@ void max_run(const OpCall& c) {
   const Tensor x = ops::channels_last(c.in(0));
   const Windows windows(x.shape(), c.attrs, "max_pool");
   const int64_t channels = x.size(1);
-  const Axis *a = windows.axis, &ah = a[1], &aw = a[2];
-  const T* in = x.data<T>();
+  const Axis* a = windows.axis;
   T* y = c.out(0).data<T>();
   IndexOf<T>* index = c.attr(pool::kWindowAttrs).b() ? c.out(1).data<IndexOf<T>>() : nullptr;
-  each_pixel(x.size(0), a[0].dest, ah.dest, aw.dest, channels,
-             [&](int64_t n, int64_t d, int64_t h, int64_t w, std::vector<int64_t>& at) {
-               at.clear();
-               each_tap(windows, d, h, w, [&](int64_t q, int64_t r, int64_t s) {
-                 at.push_back((q * ah.source + r) * aw.source + s);
-               });
-               const int64_t to = (((n * a[0].dest + d) * ah.dest + h) * aw.dest + w) * channels;
-               IndexOf<T>* places = index ? index + to : nullptr;
-               if (at.empty()) {  // dilated windows of a small input may miss it
-                 std::fill_n(y + to, channels, static_cast<T>(-INFINITY));
-                 if (places) std::fill_n(places, channels, IndexOf<T>{-1});
-                 return;
-               }
-               kernels<T>().max(channels, static_cast<int64_t>(at.size()), at.data(),
-                                in + n * windows.source_size() * channels, y + to, places);
-             });
+  each_row(windows, x.size(0), channels, false,
+           [&](const PoolRow& row, int64_t n, int64_t d, int64_t h) {
+             const int64_t to = ((n * a[0].dest + d) * a[1].dest + h) * a[2].dest * channels;
+             // Dilated windows of a small input may miss it.
+             kernels<T>().max(row, x.data<T>() + n * windows.source_size() * channels,
+                              static_cast<T>(-INFINITY), y + to, index ? index + to : nullptr);
+           });
 }
 
 void max_kernel(const OpCall& c) {
@@ -146,20 +155,15 @@ void max_backward_run(const OpCall& c) {
   const Tensor g = ops::channels_last(c.in(0)), index = ops::channels_last(c.in(1));
   const Windows windows(source_shape(c), c.attrs, "max_pool");
   const int64_t channels = g.size(1);
-  const Axis *a = windows.axis, &ah = a[1], &aw = a[2];
-  each_pixel(g.size(0), a[0].source, ah.source, aw.source, channels,
-             [&](int64_t n, int64_t d, int64_t h, int64_t w, std::vector<int64_t>& at) {
-               at.clear();
-               each_window(windows, d, h, w, [&](int64_t q, int64_t r, int64_t s) {
-                 at.push_back((q * ah.dest + r) * aw.dest + s);
-               });
-               const int64_t pixel = (d * ah.source + h) * aw.source + w;
-               const int64_t from = n * windows.dest_size() * channels;
-               kernels<T>().max_backward(
-                   channels, static_cast<int64_t>(at.size()), at.data(), g.data<T>() + from,
-                   index.data<IndexOf<T>>() + from, pixel,
-                   c.out().data<T>() + (n * windows.source_size() + pixel) * channels);
-             });
+  const Axis* a = windows.axis;
+  each_row(windows, g.size(0), channels, true,
+           [&](const PoolRow& row, int64_t n, int64_t d, int64_t h) {
+             const int64_t pixel = (d * a[1].source + h) * a[2].source;
+             const int64_t from = n * windows.dest_size() * channels;
+             kernels<T>().max_backward(
+                 row, g.data<T>() + from, index.data<IndexOf<T>>() + from, pixel,
+                 c.out().data<T>() + (n * windows.source_size() + pixel) * channels);
+           });
 }
 
 void max_backward_kernel(const OpCall& c) {
@@ -262,19 +266,15 @@ void average_run(const OpCall& c) {
   const Tensor x = ops::channels_last(c.in(0));
   const Windows windows(x.shape(), c.attrs, "avg_pool");
   const int64_t channels = x.size(1);
-  const Axis *a = windows.axis, &ah = a[1], &aw = a[2];
-  each_pixel(x.size(0), a[0].dest, ah.dest, aw.dest, channels,
-             [&](int64_t n, int64_t d, int64_t h, int64_t w, std::vector<int64_t>& at) {
-               at.clear();
-               each_tap(windows, d, h, w, [&](int64_t q, int64_t r, int64_t s) {
-                 at.push_back((q * ah.source + r) * aw.source + s);
-               });
-               const int64_t to = ((n * a[0].dest + d) * ah.dest + h) * aw.dest + w;
-               kernels<T>().average(channels, static_cast<int64_t>(at.size()), at.data(),
-                                    x.data<T>() + n * windows.source_size() * channels,
-                                    static_cast<T>(windows.divisor_of(d, h, w)),
-                                    c.out().data<T>() + to * channels);
-             });
+  const Axis* a = windows.axis;
+  const std::vector<T> divisors = divisors_of<T>(windows);
+  each_row(windows, x.size(0), channels, false,
+           [&](const PoolRow& row, int64_t n, int64_t d, int64_t h) {
+             const int64_t window = (d * a[1].dest + h) * a[2].dest;
+             kernels<T>().average(
+                 row, x.data<T>() + n * windows.source_size() * channels, divisors.data() + window,
+                 c.out().data<T>() + (n * windows.dest_size() + window) * channels);
+           });
 }
 
 void average_kernel(const OpCall& c) {
@@ -288,25 +288,15 @@ void average_backward_run(const OpCall& c) {
   const Tensor g = ops::channels_last(c.in(0));
   const Windows windows(source_shape(c), c.attrs, "avg_pool");
   const int64_t channels = g.size(1);
-  const Axis *a = windows.axis, &ah = a[1], &aw = a[2];
-  std::vector<T> divisors;
-  for (int64_t d = 0; d < a[0].dest; ++d)
-    for (int64_t h = 0; h < ah.dest; ++h)
-      for (int64_t w = 0; w < aw.dest; ++w)
-        divisors.push_back(static_cast<T>(windows.divisor_of(d, h, w)));
-  each_pixel(g.size(0), a[0].source, ah.source, aw.source, channels,
-             [&](int64_t n, int64_t d, int64_t h, int64_t w, std::vector<int64_t>& at) {
-               at.clear();
-               std::vector<T> by;
-               each_window(windows, d, h, w, [&](int64_t q, int64_t r, int64_t s) {
-                 at.push_back((q * ah.dest + r) * aw.dest + s);
-                 by.push_back(divisors[static_cast<size_t>(at.back())]);
-               });
-               const int64_t pixel = ((n * a[0].source + d) * ah.source + h) * aw.source + w;
-               kernels<T>().average_backward(channels, static_cast<int64_t>(at.size()), at.data(),
-                                             g.data<T>() + n * windows.dest_size() * channels,
-                                             by.data(), c.out().data<T>() + pixel * channels);
-             });
+  const Axis* a = windows.axis;
+  const std::vector<T> divisors = divisors_of<T>(windows);
+  each_row(windows, g.size(0), channels, true,
+           [&](const PoolRow& row, int64_t n, int64_t d, int64_t h) {
+             const int64_t pixel = (d * a[1].source + h) * a[2].source;
+             kernels<T>().average_backward(
+                 row, g.data<T>() + n * windows.dest_size() * channels, divisors.data(),
+                 c.out().data<T>() + (n * windows.source_size() + pixel) * channels);
+           });
 }
 
 void average_backward_kernel(const OpCall& c) {
