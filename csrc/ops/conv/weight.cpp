@@ -89,6 +89,21 @@ class WeightGradient {
       products(unit, std::min(end, unit + step), first, last, out, unit == begin);
   }
 
+  // The channels of all pixels in panels a vector wide; `pixels` become the distances in them.
+  void gather(const T* origin, std::vector<int64_t>& pixels, T* to) const {
+    constexpr int64_t kBytes = kLanes<T> * static_cast<int64_t>(sizeof(T));
+    const int64_t whole = rows_ / kLanes<T> * kLanes<T>;
+    const auto panel = static_cast<int64_t>(pixels.size()) * kLanes<T>;
+    for (size_t p = 0; p < pixels.size(); ++p, to += kLanes<T>) {
+      const T* from = origin + pixels[p];
+      T* out = to;
+      for (int64_t i = 0; i < whole; i += kLanes<T>, out += panel)
+        std::memcpy(out, from + i, kBytes);
+      std::copy_n(from + whole, rows_ - whole, out);
+      pixels[p] = static_cast<int64_t>(p) * kLanes<T>;
+    }
+  }
+
   void products(int64_t begin, int64_t end, int64_t first, int64_t last, T* out, bool from_zero) {
     static thread_local Scratch scratch;
     static thread_local std::vector<int64_t> pixels;
@@ -103,9 +118,12 @@ class WeightGradient {
       slab_size += slabs_.size(run.first, run.last);
       unit += run.rows();
     }
-    T* slab =
-        static_cast<T*>(scratch.reserve(checked_bytes(slab_size + count * padded, sizeof(T))));
-    T* packed = slab + slab_size;
+    // One tap: nothing overlaps, and in panels of their own the channels come from end to end.
+    const bool gathers = c_.taps() == 1 && c_.groups == 1;
+    const int64_t gathered_size = gathers ? count * Panels<T>::whole(rows_) * kLanes<T> : 0;
+    T* slab = static_cast<T*>(
+        scratch.reserve(checked_bytes(slab_size + count * padded + gathered_size, sizeof(T))));
+    T *packed = slab + slab_size, *gathered = packed + count * padded;
     const T* origin = nullptr;
     pixels.clear();
     for (int64_t unit = begin; unit < end;) {
@@ -122,8 +140,11 @@ class WeightGradient {
     }
     a.resize(static_cast<size_t>(rows_));
     c.resize(static_cast<size_t>(rows_));
+    if (gathers) gather(origin, pixels, gathered);
     for (int64_t i = 0; i < rows_; ++i) {
-      a[static_cast<size_t>(i)] = origin + taps_[static_cast<size_t>(i)];
+      a[static_cast<size_t>(i)] = gathers
+                                      ? gathered + i / kLanes<T> * count * kLanes<T> + i % kLanes<T>
+                                      : origin + taps_[static_cast<size_t>(i)];
       c[static_cast<size_t>(i)] = out + i * panels_.width();
     }
     ConvBlock<T> block = {};
