@@ -135,6 +135,37 @@ def history(documents: Sequence[Document]) -> list[tuple[str, list[tuple[str, fl
     return lines
 
 
+def joined(documents: Sequence[Document]) -> list[Document]:
+    """Oldest first; runs of one commit that share no case become one, with the first's peaks."""
+
+    def cases(document: Document) -> set[tuple[Any, ...]]:
+        own = [row for row in document["rows"] if row["contender"] == "annx"]
+        return {(row["case"], row["threads"], row["target"]) for row in own}
+
+    found: list[Document] = []
+    for document in sorted(documents, key=lambda d: str(d["machine"]["date"])):
+        before = found[-1] if found else None
+        same = before is not None and all(
+            before["machine"].get(name) == document["machine"].get(name) != ""
+            for name in ("commit", "cpu", "compiler")
+        )
+        if before is None or not same or cases(before) & cases(document):
+            found.append(document)
+            continue
+        known = groups(before)
+        peaks = [p for p in document["peaks"] if (p["threads"], p["target"]) not in known]
+        notes = [note for note in document.get("notes", []) if note not in before.get("notes", [])]
+        found[-1] = {
+            **before,
+            "rows": before["rows"] + document["rows"],
+            "peaks": before["peaks"] + peaks,
+            "peers": {**before["peers"], **document["peers"]},
+            "peers_capped": before.get("peers_capped") and document.get("peers_capped"),
+            "notes": before.get("notes", []) + notes,
+        }
+    return found
+
+
 def report(documents: Sequence[Document], out: Path, png: Path | None) -> None:
     """Writes the page, and the picture where a path for it is given.
 
@@ -143,7 +174,7 @@ def report(documents: Sequence[Document], out: Path, png: Path | None) -> None:
     """
     from .page import page
 
-    ordered = sorted(documents, key=lambda d: str(d["machine"]["date"]))
+    ordered = joined(documents)
     out.write_text(page(ordered), encoding="utf-8")
     if png is not None:
         from .picture import picture

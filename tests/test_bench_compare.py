@@ -19,6 +19,7 @@ from annx.bench import builds, compare
 from annx.bench.cases import Case, load_suite, select
 from annx.bench.decide import decide
 from annx.bench.instructions import SOFTWARE_TASK_CLOCK, Counter, counter
+from annx.bench.report import joined
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -312,3 +313,21 @@ def test_page_needs_nothing_else(tmp_path: pathlib.Path) -> None:
     tags = re.findall(r"<(/?)(table|svg|div|tr|td|main|span)\b", text)
     for name in ("table", "svg", "div", "tr", "td", "main", "span"):
         assert tags.count(("", name)) == tags.count(("/", name)), name
+
+
+def test_runs_of_one_commit_become_one() -> None:
+    def of(suite: str, commit: str, hour: int) -> dict[str, Any]:
+        document = stored(commit, f"2026-01-01T0{hour}:00:00")
+        for row in document["rows"]:
+            row["case"] = row["case"].replace("gemm", suite)
+        return document
+
+    first, second, again = of("gemm", "aaa", 1), of("conv", "aaa", 2), of("gemm", "aaa", 3)
+    other = of("conv", "bbb", 4)
+    found = joined([other, second, again, first])
+    assert [len(document["rows"]) for document in found] == [6, 3, 3]
+    assert len(found[0]["peaks"]) == 1
+    assert found[0]["notes"] == ["jax takes no part"]
+    unknown = [of("gemm", "", 1), of("conv", "", 2)]
+    assert len(joined(unknown)) == 2
+    assert len(first["rows"]) == 3, "what was stored stays as it is"
