@@ -233,11 +233,7 @@ void init_program(py::module_& m) {
         }
         t_recorder.reset();
         p->prepared = prepared;
-        if (optimize)
-          program::optimize(*p);
-        else
-          program::plan_arena(*p);
-        return py::cast(std::make_shared<Runner>(std::move(p)));
+        return py::cast(std::make_shared<Runner>(std::move(p), optimize));
       },
       py::arg("results"), py::arg("optimize") = true, py::arg("prepared") = false);
   m.def("number_argument", [](double value) {

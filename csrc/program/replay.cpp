@@ -224,23 +224,39 @@ TensorList Instance::run(const TensorList& arguments) {
   return out;
 }
 
-Runner::Runner(std::shared_ptr<const Program> program) : program_(std::move(program)) {
-  for (const Instruction& i : program_->instructions)
-    changes_state_ = changes_state_ || !i.writes.empty() || i.host >= 0;
-  for (const Leaf& l : program_->leaves)
-    changes_state_ = changes_state_ || l.change != Leaf::Change::none;
-  if (!program_->prepared) return;
-  constants_ = std::make_unique<Constants>(program_);
-  if (constants_->empty()) constants_ = nullptr;
+Runner::Runner(std::shared_ptr<Program> program, bool optimized)
+    : program_(std::move(program)), optimized_(optimized) {
+  const Program& p = *program_;
+  for (const Instruction& i : p.instructions) {
+    changes_state_ = changes_state_ || i.host >= 0;
+    for (int b : i.writes) {
+      const Buffer::Kind kind = p.buffers[static_cast<size_t>(b)].kind;
+      changes_state_ =
+          changes_state_ || (kind != Buffer::Kind::temporary && kind != Buffer::Kind::result);
+    }
+  }
+  for (const Leaf& l : p.leaves) changes_state_ = changes_state_ || l.change != Leaf::Change::none;
+}
+
+const Program& Runner::program() const {
+  std::call_once(ready_, [this] {
+    optimized_ ? optimize(*program_) : plan_arena(*program_);
+    if (!program_->prepared) return;
+    constants_ = std::make_unique<Constants>(program_);
+    if (constants_->empty()) constants_ = nullptr;
+  });
+  return *program_;
 }
 
 void Runner::prepare() {
+  program();
   if (!constants_) return;
   constants_->forget();
   constants_->of_now(nullptr);
 }
 
 std::unique_ptr<Instance> Runner::take() {
+  program();
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!idle_.empty()) {

@@ -64,8 +64,9 @@ class Instance {
 // changes state.
 class Runner {
  public:
-  explicit Runner(std::shared_ptr<const Program> program);
-  const Program& program() const { return *program_; }
+  // The passes run when the program is first needed: the call that records it does not wait for them.
+  explicit Runner(std::shared_ptr<Program> program, bool optimized = true);
+  const Program& program() const;
   TensorList run(const TensorList& arguments);
   void run(Loop& loop);
   int failed_scope() const;
@@ -81,8 +82,10 @@ class Runner {
   std::unique_ptr<Instance> take();
   void give(std::unique_ptr<Instance> instance);
 
-  std::shared_ptr<const Program> program_;
-  std::unique_ptr<Constants> constants_;
+  std::shared_ptr<Program> program_;
+  bool optimized_;
+  mutable std::once_flag ready_;
+  mutable std::unique_ptr<Constants> constants_;
   bool changes_state_ = false;
   std::mutex mutex_, running_;
   std::atomic<std::thread::id> owner_{};

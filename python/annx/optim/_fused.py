@@ -229,21 +229,19 @@ class FusedOptimizer(Optimizer):
         plan = _Plan(group["params"], self._mode(group))
         names = self._state_names(group)
         members: dict[tuple[str, str, int, bool], list[Tensor]] = {}
-        for param in plan.params:
-            if param.grad is None:
-                plan.idle.append(param)
-                continue
-            first = self._first(param, group)
-            with _capture.paused():
+        with _capture.paused():
+            for param in plan.params:
+                if param.grad is None:
+                    plan.idle.append(param)
+                    continue
+                first = self._first(param, group)
                 count = self._ensure_state(param, names, group)
-            key = (str(param.dtype), str(param.device), count, first)
-            members.setdefault(key, []).append(param)
-        for (_, _, count, first), params in members.items():
-            with _capture.paused():
-                hyper = self._hyper_of(params)
-            bucket = Bucket(params, hyper, count, first)
-            bucket.slots = {name: [self._state[p][name] for p in params] for name in names}
-            plan.buckets.append(bucket)
+                key = (str(param.dtype), str(param.device), count, first)
+                members.setdefault(key, []).append(param)
+            for (_, _, count, first), params in members.items():
+                bucket = Bucket(params, self._hyper_of(params), count, first)
+                bucket.slots = {name: [self._state[p][name] for p in params] for name in names}
+                plan.buckets.append(bucket)
         self._plans[index] = plan
         self._plan_version += 1
         return plan
