@@ -120,6 +120,19 @@ def test_trainings_have_the_same_bits(name: str) -> None:
     assert train(name, use=True, capture=True) == plain
 
 
+def test_fit_captures_it() -> None:
+    def fit(use: bool) -> list[bytes]:
+        annx.manual_seed(4)
+        net = nn.Sequential(Stack([Block(8) for _ in range(2)], use), nn.Linear(8, 1))
+        net.compile(optimizer="adam", loss="mse")
+        net.fit(x_of(40, 8).numpy(), x_of(40, 1).numpy(), batch_size=8, epochs=3, verbose=0)
+        assert net._compiled is not None
+        assert all(step.reason is None for step in net._compiled.steps.values())
+        return bits(net.state_dict())
+
+    assert fit(True) == fit(False)
+
+
 def gradients(function: Callable[..., Any], use: bool, *args: annx.Tensor) -> list[bytes]:
     annx.manual_seed(1)
     leaves = [a.detach().requires_grad_() for a in args]
