@@ -157,3 +157,11 @@ def test_gemm_tiles_keep_their_sums_in_registers() -> None:
             spilled[tile] += 1
     assert len(tiles) > 20
     assert not spilled
+
+
+def test_thread_local_memory_leaves_room_for_other_libraries() -> None:
+    """It lies in 1.6 KiB or so that libraries loaded at run time share: PyTorch needs some."""
+    found = re.search(
+        r"TLS\s+off.*\n.*memsz (0x[0-9a-f]+)", tool_output("objdump", "-p", str(EXTENSION))
+    )
+    assert found is None or int(found[1], 16) <= 1024

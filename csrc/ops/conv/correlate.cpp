@@ -7,6 +7,7 @@
 #include "ops/conv/paths.h"
 #include "ops/conv/slab.h"
 #include "ops/conv/weights.h"
+#include "ops/conv/workspace.h"
 
 namespace annx::conv {
 namespace {
@@ -55,21 +56,6 @@ std::vector<std::unique_ptr<PackedWeights<T>>> pack_phases(const Correlation& c,
   return packed;
 }
 
-// Buffers of one thread, kept from task to task.
-template <class T>
-struct TaskMemory {
-  Scratch slab;
-  std::vector<const T*> a, base;
-  std::vector<T*> c;
-  std::vector<Run> runs;
-};
-
-template <class T>
-TaskMemory<T>& task_memory() {
-  static thread_local TaskMemory<T> memory;
-  return memory;
-}
-
 template <class T>
 class Correlate {
  public:
@@ -99,7 +85,7 @@ class Correlate {
   }
 
   void task(int64_t begin, int64_t end) {
-    TaskMemory<T>& memory = task_memory<T>();
+    Workspace<T>& memory = workspace<T>();
     memory.runs.clear();
     int64_t size = 0;
     for (int64_t unit = begin; unit < end;) {
@@ -108,7 +94,7 @@ class Correlate {
       size += slabs_.size(run.first, run.last);
       unit += run.rows();
     }
-    T* slab = static_cast<T*>(memory.slab.reserve(checked_bytes(size, sizeof(T))));
+    T* slab = static_cast<T*>(memory.scratch.reserve(checked_bytes(size, sizeof(T))));
     memory.base.clear();
     for (const Run& run : memory.runs) {
       memory.base.push_back(slabs_.fill(x_, run.image, run.plane, run.first, run.last, slab));
@@ -123,7 +109,7 @@ class Correlate {
 
   // Calls f(source pixel, destination pixel) for the first pixel of every row of a phase.
   template <class F>
-  void each_row(const TaskMemory<T>& memory, const Phase<T>& phase, F f) const {
+  void each_row(const Workspace<T>& memory, const Phase<T>& phase, F f) const {
     const Axis &ad = c_.axis[0], &ah = c_.axis[1], &aw = c_.axis[2];
     const int64_t start = aw.first(phase.at[2]);
     if (start >= aw.dest) return;
@@ -146,7 +132,7 @@ class Correlate {
     return start >= aw.dest ? 0 : (aw.dest - start + aw.dest_step() - 1) / aw.dest_step();
   }
 
-  void dense(TaskMemory<T>& memory) {
+  void dense(Workspace<T>& memory) {
     const Axis& aw = c_.axis[2];
     const int64_t x_step = aw.base_step() * slabs_.column();
     const int64_t y_step = aw.dest_step() * c_.dest_channels();
@@ -178,7 +164,7 @@ class Correlate {
     }
   }
 
-  void products(const TaskMemory<T>& memory, int64_t count, const Phase<T>& phase,
+  void products(const Workspace<T>& memory, int64_t count, const Phase<T>& phase,
                 const PackedWeights<T>& weights) {
     const Panels<T>& panels = weights.panels();
     ConvBlock<T> block = {};

@@ -7,6 +7,7 @@
 #include "ops/conv/paths.h"
 #include "ops/conv/slab.h"
 #include "ops/conv/weights.h"
+#include "ops/conv/workspace.h"
 
 namespace annx::conv {
 namespace {
@@ -57,11 +58,10 @@ class Depthwise {
   }
 
   void rows(const Run& run) const {
-    static thread_local Scratch scratch;
     const Axis &ad = c_.axis[0], &ah = c_.axis[1], &aw = c_.axis[2];
     const int64_t channels = c_.groups;
     T* slab = static_cast<T*>(
-        scratch.reserve(checked_bytes(slabs_.size(run.first, run.last), sizeof(T))));
+        workspace<T>().scratch.reserve(checked_bytes(slabs_.size(run.first, run.last), sizeof(T))));
     const T* x = slabs_.fill(x_, run.image, run.plane, run.first, run.last, slab);
     T* y = y_ + run.at * channels;
     DepthwiseRow<T> row = {};

@@ -7,6 +7,7 @@
 #include "core/thread_pool.h"
 #include "ops/conv/paths.h"
 #include "ops/conv/weights.h"
+#include "ops/conv/workspace.h"
 
 namespace annx::conv {
 namespace {
@@ -61,7 +62,7 @@ class ScatterProduct {
 
   // Rows first … of one plane of the destination.
   void task(int64_t plane, int64_t first) {
-    static thread_local Scratch scratch;
+    Scratch& scratch = workspace<T>().scratch;
     const Axis &ah = c_.axis[1], &aw = c_.axis[2];
     const int64_t end = std::min(ah.dest, first + step_), width = aw.source;
     const int64_t lines = std::max<int64_t>(1, kTaskPixels / 2 / width);
@@ -92,8 +93,8 @@ class ScatterProduct {
   }
 
   void multiply(int64_t plane, int64_t line, int64_t count, T* products) {
-    static thread_local std::vector<const T*> a;
-    static thread_local std::vector<T*> c;
+    auto& a = workspace<T>().a;
+    auto& c = workspace<T>().c;
     const Axis &ah = c_.axis[1], &aw = c_.axis[2];
     const int64_t pixels = count * aw.source;
     const T* x = x_ + (plane * ah.source + line) * aw.source * c_.reduce;

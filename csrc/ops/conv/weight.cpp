@@ -8,6 +8,7 @@
 #include "ops/conv/paths.h"
 #include "ops/conv/slab.h"
 #include "ops/conv/weights.h"
+#include "ops/conv/workspace.h"
 
 namespace annx::conv {
 namespace {
@@ -62,7 +63,6 @@ class WeightGradient {
 
   // Panel p, rows of (tap, channel), into dw, rows of output channels with columns (channel, tap).
   void unpack(const T* parts, int64_t p) {
-    static thread_local Scratch scratch;
     const int64_t group = p / panels_.count(), q = p % panels_.count();
     const int64_t first = group * c_.produce + q * panels_.width(), cols = panels_.cols_of(q);
     const T* panel = parts + p * rows_ * panels_.width();
@@ -74,7 +74,8 @@ class WeightGradient {
                                      rows_);
       return;
     }
-    T* turned = static_cast<T*>(scratch.reserve(checked_bytes(cols * rows_, sizeof(T))));
+    T* turned =
+        static_cast<T*>(workspace<T>().scratch.reserve(checked_bytes(cols * rows_, sizeof(T))));
     gemm_kernels_of<T>().transpose(rows_, cols, panel, panels_.width(), turned, rows_);
     for (int64_t j = 0; j < cols; ++j)
       gemm_kernels_of<T>().transpose(c_.taps(), c_.reduce, turned + j * rows_, c_.reduce,
@@ -105,10 +106,10 @@ class WeightGradient {
   }
 
   void products(int64_t begin, int64_t end, int64_t first, int64_t last, T* out, bool from_zero) {
-    static thread_local Scratch scratch;
-    static thread_local std::vector<int64_t> pixels;
-    static thread_local std::vector<const T*> a;
-    static thread_local std::vector<T*> c;
+    Workspace<T>& memory = workspace<T>();
+    std::vector<int64_t>& pixels = memory.offsets;
+    auto& a = memory.a;
+    auto& c = memory.c;
     const Axis &ah = c_.axis[1], &aw = c_.axis[2];
     const int64_t count = (end - begin) * aw.dest;
     const int64_t padded = panels_.count() * panels_.width();
@@ -121,8 +122,8 @@ class WeightGradient {
     // One tap: nothing overlaps, and in panels of their own the channels come from end to end.
     const bool gathers = c_.taps() == 1 && c_.groups == 1;
     const int64_t gathered_size = gathers ? count * Panels<T>::whole(rows_) * kLanes<T> : 0;
-    T* slab = static_cast<T*>(
-        scratch.reserve(checked_bytes(slab_size + count * padded + gathered_size, sizeof(T))));
+    T* slab = static_cast<T*>(memory.scratch.reserve(
+        checked_bytes(slab_size + count * padded + gathered_size, sizeof(T))));
     T *packed = slab + slab_size, *gathered = packed + count * padded;
     const T* origin = nullptr;
     pixels.clear();

@@ -6,6 +6,7 @@
 #include "ops/conv/paths.h"
 #include "ops/conv/weights.h"
 #include "ops/conv/winograd.h"
+#include "ops/conv/workspace.h"
 
 namespace annx::conv {
 namespace {
@@ -45,10 +46,10 @@ class Winograd {
     const int64_t in = c_.reduce, out = c_.produce;
     const int64_t tiles = (end - begin) * tiles_;
     const int64_t v_plane = tiles * in, m_plane = tiles * panels_.padded();
-    static thread_local Scratch scratch;
-    static thread_local std::vector<const T*> a;
-    static thread_local std::vector<T*> c;
-    T* v = static_cast<T*>(scratch.reserve(
+    Workspace<T>& memory = workspace<T>();
+    auto& a = memory.a;
+    auto& c = memory.c;
+    T* v = static_cast<T*>(memory.scratch.reserve(
         checked_bytes(kPlanes * (v_plane + m_plane) + source_.strip_size(), sizeof(T))));
     T *m = v + kPlanes * v_plane, *strip = m + kPlanes * m_plane;
     for (int64_t r = begin; r < end; ++r)

@@ -9,6 +9,7 @@
 #include "core/thread_pool.h"
 #include "ops/conv/paths.h"
 #include "ops/conv/winograd.h"
+#include "ops/conv/workspace.h"
 
 namespace annx::conv {
 namespace {
@@ -64,16 +65,16 @@ class WinogradWeight {
  private:
   // Rows of tiles begin … end-1 into panels first … last-1 of `out`, plane after plane.
   void add(int64_t begin, int64_t end, int64_t first, int64_t last, T* out, bool from_zero) {
-    static thread_local Scratch scratch;
-    static thread_local std::vector<int64_t> offsets;
-    static thread_local std::vector<const T*> a;
-    static thread_local std::vector<T*> c;
+    Workspace<T>& memory = workspace<T>();
+    std::vector<int64_t>& offsets = memory.offsets;
+    auto& a = memory.a;
+    auto& c = memory.c;
     const int64_t row = source_.tiles(), tiles = (end - begin) * row;
     const int64_t lanes = kLanes<T>, width = panels_.width();
     // Both sides lie in panels: a panel's tiles are read from end to end.
     const int64_t v_plane = Panels<T>::whole(in_) * tiles * lanes;
     const int64_t m_plane = (last - first) * tiles * width;
-    T* v = static_cast<T*>(scratch.reserve(
+    T* v = static_cast<T*>(memory.scratch.reserve(
         checked_bytes(kPlanes * (v_plane + m_plane) + source_.strip_size(), sizeof(T))));
     T *m = v + kPlanes * v_plane, *strip = m + kPlanes * m_plane;
     const int64_t from = first * width, channels = c_.dest_channels();
@@ -128,9 +129,8 @@ class WinogradWeight {
 
   // Panel q of all planes to the rows of dw for its output channels.
   void fold(const T* parts, int64_t q) {
-    static thread_local Scratch scratch;
     const int64_t width = panels_.width(), cols = panels_.cols_of(q), first = q * width;
-    T* taps = static_cast<T*>(scratch.reserve(checked_bytes(9 * panel_, sizeof(T))));
+    T* taps = static_cast<T*>(workspace<T>().scratch.reserve(checked_bytes(9 * panel_, sizeof(T))));
     kernels<T>().winograd_weight_gradient(in_, width, parts + q * panel_, panels_.count() * panel_,
                                           taps);
     gemm_kernels_of<T>().transpose(9 * in_, cols, taps, width, dw_ + first * 9 * in_, 9 * in_);
