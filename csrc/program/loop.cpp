@@ -156,6 +156,7 @@ void Instance::run(Loop& loop) {
   const Clock::time_point start = Clock::now();
   loop.check(*program_);
   if (loop.batches == 0) return;
+  if (constants_) take_constants();
   begin_rows(loop);
   begin_results();
   loop_ = &loop;

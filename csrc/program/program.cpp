@@ -34,8 +34,12 @@ Lifetimes::Lifetimes(const Program& p) : first(p.buffers.size(), -1), last(p.buf
 void optimize(Program& p) {
   remove_dead_code(p);
   merge_common_subexpressions(p);
-  if (p.prepared) fold_constants(p);
+  if (p.prepared)
+    fold_constants(p);
+  else
+    compute_known(p);
   fuse_epilogues(p);
+  share_dropout_masks(p);
   fuse_elementwise(p);
   reuse_dying_inputs(p);
   plan_arena(p);

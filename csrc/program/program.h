@@ -27,6 +27,7 @@ struct Buffer {
   int64_t base = 0;        // elements: where the argument or gradient began in its storage
   Ref<Storage> storage{};  // of externals
   size_t offset = 0;       // in the arena
+  bool number = false;     // of externals: nobody else knows this memory, so it keeps its values
 };
 
 // A tensor: a view of a buffer.
@@ -104,7 +105,9 @@ struct Lifetimes {
 void remove_dead_code(Program& p);
 void merge_common_subexpressions(Program& p);
 void fold_constants(Program& p);  // of prepared programs
+void compute_known(Program& p);   // of all others
 void fuse_epilogues(Program& p);
+void share_dropout_masks(Program& p);
 void fuse_elementwise(Program& p);
 void reuse_dying_inputs(Program& p);
 

@@ -2,8 +2,9 @@
 
 namespace {
 
-void f32_dropout(uint64_t seed, uint64_t stream, int64_t begin, const float* x, float* y, int64_t n,
-                 float p, float scale) {
+template <bool Kept>
+void dropout_run(uint64_t seed, uint64_t stream, int64_t begin, const float* x, float* y,
+                 uint8_t* mask, int64_t n, float p, float scale) {
   constexpr int64_t L = F32::lanes, group = 4 * L;
   // uniform >= p for the uniform word / 2^24 of numerics/philox-inl.h, among integers.
   const I32 below = splat<I32>(static_cast<int32_t>(__builtin_ceil(double{p} * 0x1p24)) - 1);
@@ -19,6 +20,12 @@ void f32_dropout(uint64_t seed, uint64_t stream, int64_t begin, const float* x, 
     for (int64_t i = 0; i < count; i += L) {
       const auto kept = gt(shr_logical<8>(as_int(load<F32>(bits + skip + i))), below);
       const int64_t left = count - i;
+      if (Kept) {
+        if (left >= L)
+          store_bool(mask + done + i, kept);
+        else
+          store_bool_n(mask + done + i, kept, left);
+      }
       if (left >= L) {
         store(y + done + i, select(kept, load<F32>(x + done + i) * factor, zero<F32>()));
       } else {
@@ -30,7 +37,27 @@ void f32_dropout(uint64_t seed, uint64_t stream, int64_t begin, const float* x, 
   }
 }
 
+void f32_dropout(uint64_t seed, uint64_t stream, int64_t begin, const float* x, float* y, int64_t n,
+                 float p, float scale) {
+  dropout_run<false>(seed, stream, begin, x, y, nullptr, n, p, scale);
+}
+
+void f32_dropout_kept(const void* const* in, void* out, int64_t n, const double* params) {
+  const auto* const x = static_cast<const float*>(in[0]);
+  const auto* const mask = static_cast<const uint8_t*>(in[1]);
+  auto* const y = static_cast<float*>(out);
+  const F32 factor = splat<F32>(static_cast<float>(params[0]));
+  constexpr int64_t L = F32::lanes;
+  int64_t i = 0;
+  for (; i + L <= n; i += L)
+    store(y + i, select(M32::load_bool(mask + i), load<F32>(x + i) * factor, zero<F32>()));
+  if (i < n) {
+    const F32 v = load_n<F32>(x + i, n - i) * factor;
+    store_n(y + i, select(M32::load_bool_n(mask + i, n - i), v, zero<F32>()), n - i);
+  }
+}
+
 }  // namespace
 
 extern const RandomKernels random_kernels;
-const RandomKernels random_kernels = {f32_dropout};
+const RandomKernels random_kernels = {f32_dropout, dropout_run<true>, f32_dropout_kept};

@@ -7,6 +7,7 @@
 #include "ops/elementary/kernels.h"
 #include "ops/elementwise/driver.h"
 #include "ops/functional.h"
+#include "ops/random/dropout.h"
 #include "ops/random/generator.h"
 #include "ops/random/kernels.h"
 
@@ -198,6 +199,45 @@ const OpDef dropout_def = {.name = "dropout_by_key",
                            .backward = dropout_rule,
                            .flags = kInternal | kKeyed};
 
+// What a captured step runs instead where the same key comes twice (program/pass_dropout.cpp): the
+// mask is drawn once and kept as bools.
+void dropout_mask_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({c.in(0).shape(), DType::f32});
+  specs.push_back({c.in(0).shape(), DType::b8});
+}
+void dropout_mask_kernel(const OpCall& c) {
+  const RandomState s = random_state_of(c.attr(0));
+  const double p = c.attr(1).f();
+  const auto* const in = c.in(0).data<float>();
+  auto* const out = c.out().data<float>();
+  auto* const mask = c.out(1).data<uint8_t>();
+  parallel_for(c.in(0).numel(), kGrain, [&](int64_t begin, int64_t end) {
+    random_kernels().f32_dropout_mask(s.seed, s.counter, begin, in + begin, out + begin,
+                                      mask + begin, end - begin, static_cast<float>(p),
+                                      static_cast<float>(1 / (1 - p)));
+  });
+}
+const OpDef dropout_mask_def = {.name = "dropout_mask_by_key",
+                                .signature = "",
+                                .doc = "",
+                                .infer = dropout_mask_infer,
+                                .kernel = dropout_mask_kernel,
+                                .flags = kInternal | kKeyed};
+
+void dropout_kept_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({c.in(0).shape(), DType::f32});
+}
+void dropout_kept_kernel(const OpCall& c) {
+  const double params[4] = {static_cast<float>(1 / (1 - c.attr(0).f()))};
+  run_elementwise(random_kernels().f32_dropout_kept, c.inputs.data(), 2, c.out(), params, 0.25);
+}
+const OpDef dropout_kept_def = {.name = "dropout_kept",
+                                .signature = "",
+                                .doc = "",
+                                .infer = dropout_kept_infer,
+                                .kernel = dropout_kept_kernel,
+                                .flags = kInternal | kElementwise};
+
 TensorList dropout(const OpCall& c) {
   const double p = c.attr(0).f();
   ANNX_CHECK(p >= 0 && p <= 1, value, "dropout", "expected p in [0, 1] but got ", p);
@@ -209,6 +249,11 @@ TensorList dropout(const OpCall& c) {
 }
 
 }  // namespace
+
+const DropoutOps& dropout_ops() {
+  static const DropoutOps ops = {&dropout_def, &dropout_mask_def, &dropout_kept_def};
+  return ops;
+}
 
 namespace def {
 
