@@ -88,8 +88,10 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
 template <class V>
 static void gemm_block(const GemmBlock<typename V::Scalar>& block) {
   const RowPanels panels = RowPanels::of(block.m);
-  const bool padded = block.b_tail == nullptr;
-  const int64_t count = padded ? (block.n + V::lanes - 1) / V::lanes : block.n / V::lanes;
+  int64_t count = block.n / V::lanes;
+  const int64_t rest = block.n - count * V::lanes;
+  const bool narrow = rest > 0 && narrow_tail<V>(block, rest);
+  if (!narrow && block.b_tail == nullptr) count = (block.n + V::lanes - 1) / V::lanes;
   // Tiles of more than one vector begin with a panel: all but the last hold whole panels.
   int64_t v = 0;
   while (v < count) {
@@ -103,7 +105,7 @@ static void gemm_block(const GemmBlock<typename V::Scalar>& block) {
     v += vectors;
   }
   const int64_t left = block.n - v * V::lanes;
-  if (left <= 0) return;
+  if (left <= 0 || narrow) return;
   const int64_t skip = block.tail_overlaps ? V::lanes - left : 0;
   if (skip > 0 && block.from_zero) {
     // The columns of the panel before are computed again, to the same bits.

@@ -19,15 +19,16 @@ struct GemmBlocking {
   int rows;                    // rows of a full tile
   int vectors;                 // vectors of a full tile
   int wide[kGemmMaxRows + 1];  // vectors of the tile of a product of that many rows
+  int64_t narrow;              // bytes of a row of the narrowest tile
   int64_t kc;                  // k per block: A's rows of a tile stay in L1, B's panel in L2
   int64_t mc;                  // rows per task at most: an A block of mc x kc stays in L2
   int64_t nc;                  // bytes of a B row per task at most
 };
 
-inline constexpr GemmBlocking kGemmBlockingScalar = {4, 1, {0, 1, 1, 1, 1}, 512, 64, 2048};
-inline constexpr GemmBlocking kGemmBlockingAvx2 = {6, 1, {0, 4, 2, 2, 1, 1, 1}, 512, 256, 2048};
+inline constexpr GemmBlocking kGemmBlockingScalar = {4, 1, {0, 1, 1, 1, 1}, 64, 512, 64, 2048};
+inline constexpr GemmBlocking kGemmBlockingAvx2 = {6, 1, {0, 4, 2, 2, 1, 1, 1}, 32, 512, 256, 2048};
 inline constexpr GemmBlocking kGemmBlockingAvx512 = {
-    12, 2, {0, 8, 8, 8, 6, 4, 4, 2, 2, 2, 2, 2, 2}, 512, 256, 2048};
-inline constexpr GemmBlocking kGemmBlockingNeon = {6, 1, {0, 4, 2, 2, 1, 1, 1}, 512, 128, 2048};
+    12, 2, {0, 8, 8, 8, 6, 4, 4, 2, 2, 2, 2, 2, 2}, 32, 512, 256, 2048};
+inline constexpr GemmBlocking kGemmBlockingNeon = {6, 1, {0, 4, 2, 2, 1, 1, 1}, 64, 512, 128, 2048};
 
 }  // namespace annx

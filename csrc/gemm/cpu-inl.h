@@ -17,12 +17,14 @@ static constexpr GemmBlocking kBlocking = kGemmBlockingScalar;
 #include "gemm/activation-inl.h"
 #include "gemm/epilogue-inl.h"
 #include "gemm/gradient-inl.h"
+#include "gemm/thin-inl.h"
+#include "gemm/narrow-inl.h"
 #include "gemm/block-inl.h"
 
 extern const GemmKernels gemm_kernels;
 const GemmKernels gemm_kernels = {
-    {kBlocking, gemm_block<F32>, gemm_pack_a<float>, gemm_pack_b<F32>, gemm_transpose<float>,
-     gemm_epilogue<F32>, gemm_gradient<F32>},
-    {kBlocking, gemm_block<F64>, gemm_pack_a<double>, gemm_pack_b<F64>, gemm_transpose<double>,
-     gemm_epilogue<F64>, gemm_gradient<F64>},
+    {kBlocking, gemm_block<F32>, gemm_thin<F32>, gemm_pack_a<float>, gemm_pack_b<F32>,
+     gemm_transpose<float>, gemm_epilogue<F32>, gemm_gradient<F32>},
+    {kBlocking, gemm_block<F64>, gemm_thin<F64>, gemm_pack_a<double>, gemm_pack_b<F64>,
+     gemm_transpose<double>, gemm_epilogue<F64>, gemm_gradient<F64>},
 };

@@ -176,8 +176,8 @@ void run_blocked(const GemmArgs<T>& args, const GemmPlan& plan, const GemmKernel
 
 template <class T>
 GemmArgs<T> batch_entry(GemmArgs<T> args, const GemmBatch& batch, int64_t index) {
-  const int64_t outer = index / batch.inner;
-  const int64_t inner = index % batch.inner;
+  const int64_t outer = batch.outer == 1 ? 0 : index / batch.inner;
+  const int64_t inner = index - outer * batch.inner;
   args.a += outer * batch.a_outer + inner * batch.a_inner;
   args.b += outer * batch.b_outer + inner * batch.b_inner;
   args.c += outer * batch.c_outer + inner * batch.c_inner;
@@ -198,7 +198,7 @@ void run_batch(const GemmArgs<T>& args, const GemmBatch& batch, const PackedB<T>
     const GemmArgs<T> one = batch_entry(args, batch, index);
     return plan.turned ? turn(one) : one;
   };
-  if (plan.path != GemmPath::own) {
+  if (plan.path == GemmPath::blocked || plan.path == GemmPath::shared_b) {
     for (int64_t index = 0; index < count; ++index) {
       if (plan.path == GemmPath::blocked) {
         run_blocked(entry(index), plan, kernels);
@@ -210,11 +210,16 @@ void run_batch(const GemmArgs<T>& args, const GemmBatch& batch, const PackedB<T>
   }
   const int64_t tasks = plan.tasks_m * plan.tasks_n;
   const auto body = [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < end; ++index) {
-      const GemmArgs<T> one = entry(index / tasks);
-      const int64_t task = index % tasks;
-      Task<T>(one, plan, kernels, packed)
-          .run(task % plan.tasks_m, task / plan.tasks_m * plan.block_n);
+    // Divisions only where an entry begins: beside a small product they are not small.
+    int64_t task = begin % tasks;
+    for (int64_t index = begin; index < end;) {
+      const GemmArgs<T> one = entry(tasks == 1 ? index : index / tasks);
+      Task<T> work(one, plan, kernels, packed);
+      for (; task < tasks && index < end; ++task, ++index) {
+        work.run(tasks == 1 ? 0 : task % plan.tasks_m,
+                 tasks == 1 ? 0 : task / plan.tasks_m * plan.block_n);
+      }
+      task = 0;
     }
   };
   if (count * tasks == 1) {

@@ -26,9 +26,26 @@ struct GemmBlock {
   const T* b_tail;
   int64_t b_tail_rs;
   bool tail_overlaps;  // b_tail begins with columns of the panel before
+  bool tail_in_place;  // b_tail has n columns and no more: at least blocking.narrow bytes of them
   T* c;
   int64_t c_rs;
   bool from_zero;  // start the chains from 0, not from C
+};
+
+// C [m, n] (+)= A [m, k] B [k, n] for few rows: m is at most kThinRows, or kThinColumns where b_rs is 1.
+// One of b_rs and b_cs is 1, k is not 0. C stays in L1 or L2, B may come from memory.
+inline constexpr int kThinRows = 4;
+inline constexpr int kThinColumns = 2;
+template <class T>
+struct GemmThin {
+  int64_t m, n, k;
+  const T* a;
+  int64_t a_rs, a_cs;
+  const T* b;
+  int64_t b_rs, b_cs;
+  T* c;
+  int64_t c_rs;
+  bool from_zero;
 };
 
 // c = activation(alpha c + bias)
@@ -61,6 +78,7 @@ template <class T>
 struct GemmKernelsOf {
   GemmBlocking blocking;
   void (*block)(const GemmBlock<T>& block);
+  void (*thin)(const GemmThin<T>& product);
   // A, with one stride of 1, into row panels as `block` takes them: m k elements, and room for a
   // vector more.
   void (*pack_a)(int64_t m, int64_t k, const T* a, int64_t a_rs, int64_t a_cs, T* out);

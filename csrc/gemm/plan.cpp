@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "gemm/kernels.h"
+
 namespace annx {
 namespace {
 
@@ -25,12 +27,15 @@ constexpr double kTransposeCost = 0.3;
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-double cost(const GemmShape& s, int64_t lanes) {
+double cost(const GemmShape& s, int64_t narrow) {
   const double m = static_cast<double>(s.m);
   const double n = static_cast<double>(s.n);
   const double k = static_cast<double>(s.k);
   const double pack = s.b_cs == 1 ? 0.0 : kTransposeCost * n * k;
-  return m * k * static_cast<double>(ceil_div(s.n, lanes)) + pack;
+  // Half a vector costs more than half: its tiles load more than they multiply.
+  const int64_t rest = s.n * s.item % 64;
+  const double last = rest == 0 ? 0 : rest > narrow || narrow == 64 ? 1 : 0.75;
+  return m * k * (static_cast<double>(s.n * s.item / 64) + last) + pack;
 }
 
 // Whether `lines` cache lines, `stride` bytes apart, do not fit into the sets of L1 they fall on
@@ -58,6 +63,18 @@ bool packs_b(const GemmShape& s, const GemmBlocking& blocking) {
   const bool conflict = conflicts(stride, std::min(s.k, blocking.kc));
   if (blocking.rows < 8) return conflict && passes >= 4;
   return (conflict || stride >= 4096) && passes >= 8 && stride >= 2048;
+}
+
+// Bytes of B that a tile of few rows may as well read in place: L1 holds them.
+constexpr int64_t kThinBytes = int64_t{1} << 15;
+// Columns of a task, at least: pieces of B's rows long enough for the prefetchers, or of its columns.
+constexpr int64_t kThinRowBytes = 4096;
+constexpr int64_t kThinTaskColumns = 64;
+
+bool is_thin(const GemmShape& s) {
+  if (s.packed || s.k == 0) return false;
+  if (s.b_cs != 1) return s.b_rs == 1 && s.m <= kThinColumns;
+  return s.m == 1 || (s.m <= kThinRows && s.k * s.n * s.item > kThinBytes);
 }
 
 // The grid of tasks: enough of them, with little work that pads and with tiles that share operands.
@@ -109,12 +126,22 @@ GemmPlan plan_gemm(const GemmShape& given, const GemmBlocking& blocking) {
   const int64_t lanes = 64 / given.item;
   const GemmShape other = turned_shape(given);
   const double turning = 2 * kTransposeCost * static_cast<double>(given.m * given.n);
-  plan.turned = !given.packed && cost(other, lanes) + turning < cost(given, lanes);
+  plan.turned =
+      !given.packed && cost(other, blocking.narrow) + turning < cost(given, blocking.narrow);
   const GemmShape s = plan.turned ? other : given;
 
   const int64_t n_vectors = ceil_div(s.n, lanes);
   plan.rows = GemmRows::of(s.m, blocking.rows);
   plan.pack_b = !s.packed && packs_b(s, blocking);
+  if (is_thin(s)) {
+    plan.path = GemmPath::thin;
+    plan.pack_b = false;
+    plan.vectors = 1;
+    plan.width = s.b_cs == 1 ? kThinRowBytes / s.item : kThinTaskColumns;
+    plan.kc = s.k;
+    cut(s, plan, lanes, 1, std::max(s.n, plan.width));
+    return plan;
+  }
   const int64_t widest = s.m <= blocking.rows ? blocking.wide[s.m] : blocking.vectors;
   plan.vectors = static_cast<int>(std::min(widest, n_vectors));
   // A panel of the target, or several where tiles are wider.

@@ -34,6 +34,8 @@ enum class GemmPath : uint8_t {
   // Each task reads its operands where they are, or packs what it needs of them, kc x nc at a time,
   // and finds it in L1 or L2.
   own,
+  // Few rows: B is read once where it is, over all of k.
+  thin,
   // B is packed once for all tasks, before them, over all of k, `slab_n` columns at a time.
   shared_b,
   // Both operands are packed, kc of k at a time, `slab_m` rows and `slab_n` columns of them.

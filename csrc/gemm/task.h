@@ -102,6 +102,23 @@ class Task {
     if (plan_.turned && args_.accumulate) {
       kernels_.transpose(n, m, c, args_.c_rs, turned_c_, turned_rs_);
     }
+    if (plan_.path == GemmPath::thin) {
+      kernels_.thin({m, n, args_.k, a, args_.a_rs, args_.a_cs, args_.b + j0 * args_.b_cs,
+                     args_.b_rs, args_.b_cs, plan_.turned ? turned_c_ : c,
+                     plan_.turned ? turned_rs_ : args_.c_rs, !args_.accumulate});
+    } else {
+      chains(a, m, j0, n, c);
+    }
+    if (plan_.turned) {
+      kernels_.transpose(m, n, turned_c_, turned_rs_, c, args_.c_rs);
+      finish(args_, kernels_, j0, n, i0, m);
+    } else {
+      finish(args_, kernels_, i0, m, j0, n);
+    }
+  }
+
+ private:
+  void chains(const T* a, int64_t m, int64_t j0, int64_t n, T* c) {
     int64_t p = 0;
     do {
       const int64_t k = std::min(plan_.kc, args_.k - p);
@@ -115,19 +132,12 @@ class Task {
       }
       p += k;
     } while (p < args_.k);
-    if (plan_.turned) {
-      kernels_.transpose(m, n, turned_c_, turned_rs_, c, args_.c_rs);
-      finish(args_, kernels_, j0, n, i0, m);
-    } else {
-      finish(args_, kernels_, i0, m, j0, n);
-    }
   }
 
- private:
   void reserve(int64_t m, int64_t n) {
     const int64_t a_size = plan_.pack_a ? packed_a_size<T>(m, plan_.kc) : 0;
-    int64_t b_cols = panel_width(kernels_);
-    if (packed_.data != nullptr) {
+    int64_t b_cols = reads_in_place(m, n) ? 0 : panel_width(kernels_);
+    if (packed_.data != nullptr || plan_.path == GemmPath::thin) {
       b_cols = 0;
     } else if (plan_.pack_b) {
       b_cols = round_to_panels(kernels_, std::min(plan_.nc, n));
@@ -159,7 +169,7 @@ class Task {
     block_.vectors = plan_.vectors;
     block_.b_tail = nullptr;
     block_.b_tail_rs = 0;
-    block_.tail_overlaps = false;
+    block_.tail_overlaps = block_.tail_in_place = false;
     const int64_t width = panel_width(kernels_);
     if (packed_.data != nullptr) {
       block_.b = packed_.data + (j - packed_.first_column) / width * packed_.panel + p * width;
@@ -184,11 +194,23 @@ class Task {
       block_.b_tail = b + (n - kLanes<T>);
       block_.b_tail_rs = args_.b_rs;
       block_.tail_overlaps = true;
+    } else if (reads_in_place(block_.m, n)) {
+      block_.b_tail = b;
+      block_.b_tail_rs = args_.b_rs;
+      block_.tail_in_place = true;
     } else {
       kernels_.pack_b(k, rest, b, args_.b_rs, 1, width, 0, b_);
       block_.b_tail = b_;
       block_.b_tail_rs = width;
     }
+  }
+
+  // Whether n columns, fewer than a vector, are read by narrow tiles, two of which may overlap: for few
+  // rows that costs less than to pack them.
+  bool reads_in_place(int64_t m, int64_t n) const {
+    constexpr int64_t kFewRows = 32;
+    const int64_t narrow = kernels_.blocking.narrow / static_cast<int64_t>(sizeof(T));
+    return n == narrow || (n > narrow && n < kLanes<T> && m <= kFewRows);
   }
 
   const GemmArgs<T>& args_;

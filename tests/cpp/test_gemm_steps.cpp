@@ -236,6 +236,65 @@ TEST(gradients_of_activations) {
   }
 }
 
+// Few rows read B where it is, few columns take narrow tiles: every element stays one chain, and what
+// lies around C stays as it was.
+template <class T>
+void check_few(int64_t m, int64_t n, int64_t k, bool columns, int64_t pad) {
+  const int64_t stride = (columns ? k : n) + pad, c_rs = n + 3, batches = 2;
+  const int64_t b_size = (columns ? n : k) * stride, c_size = m * c_rs;
+  const std::vector<T> a = values<T>(batches * m * k, 1), b = values<T>(batches * b_size, 2);
+  const std::vector<T> before = values<T>(batches * c_size, 3);
+  GemmArgs<T> args;
+  args.m = m, args.n = n, args.k = k;
+  args.a = a.data(), args.a_rs = k;
+  args.b = b.data(), args.b_rs = columns ? 1 : stride, args.b_cs = columns ? stride : 1;
+  args.c_rs = c_rs;
+  GemmBatch batch;
+  batch.inner = batches;
+  batch.a_inner = m * k, batch.b_inner = b_size, batch.c_inner = c_size;
+  for (const bool accumulate : {false, true}) {
+    std::vector<T> expected = before;
+    for (int64_t e = 0; e < batches; ++e) {
+      for (int64_t i = 0; i < m; ++i) {
+        for (int64_t j = 0; j < n; ++j) {
+          T& c = expected[static_cast<size_t>(e * c_size + i * c_rs + j)];
+          if (!accumulate) c = 0;
+          for (int64_t p = 0; p < k; ++p)
+            c = std::fma(a[static_cast<size_t>((e * m + i) * k + p)],
+                         b[static_cast<size_t>(e * b_size + p * args.b_rs + j * args.b_cs)], c);
+        }
+      }
+    }
+    args.accumulate = accumulate;
+    everywhere([&] {
+      std::vector<T> c = before;
+      args.c = c.data();
+      gemm_batched(args, batch);
+      CHECK_MSG(same_bits(c, expected), "m=" << m << " n=" << n << " k=" << k << " columns="
+                                             << columns << " accumulate=" << accumulate);
+    });
+  }
+}
+TEST(few_rows_and_few_columns) {
+  for (const int64_t m : {1, 2, 3, 4, 5, 8, 13, 33}) {
+    for (const int64_t n : {1, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 20, 24, 31, 33, 40, 70}) {
+      for (const int64_t k : {1, 5, 8, 16, 37}) {
+        for (const bool columns : {false, true}) {
+          check_few<float>(m, n, k, columns, 0);
+          check_few<double>(m, n, k, columns, 2);
+        }
+      }
+    }
+  }
+  // Rows or columns of B that fall on the same sets of L1; B larger than L1 and than L2.
+  for (const int64_t m : {1, 2, 4}) {
+    check_few<float>(m, 70, 200, true, 56);
+    check_few<float>(m, 1100, 130, false, 948);
+    check_few<double>(m, 300, 257, true, 255);
+    check_few<double>(m, 1030, 70, true, 0);
+  }
+}
+
 }  // namespace
 }  // namespace annx
 

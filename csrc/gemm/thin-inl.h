@@ -1,0 +1,273 @@
+// Products of few rows: elements of B are used too seldom to be worth packing. B is read once, in the
+// order in which it lies in memory.
+
+// Bytes of B that L2 surely holds.
+static constexpr int64_t kThinNear = int64_t{1} << 19;
+
+// Rows of B lie in one piece: P of them at a time are added to the rows of C, which stay in L1.
+template <class V, int R, int P>
+ANNX_INLINE void thin_add_rows(const GemmThin<typename V::Scalar>& g, int64_t p, bool from_zero) {
+  using T = typename V::Scalar;
+  V a[R][P];
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 8
+    for (int q = 0; q < P; ++q) a[i][q] = splat<V>(g.a[i * g.a_rs + (p + q) * g.a_cs]);
+  }
+  const T* b = g.b + p * g.b_rs;
+  const int64_t b_rs = g.b_rs;
+  int64_t j = 0;
+  for (; j + V::lanes <= g.n; j += V::lanes) {
+    V acc[R];
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) acc[i] = from_zero ? zero<V>() : load<V>(g.c + i * g.c_rs + j);
+#pragma GCC unroll 8
+    for (int q = 0; q < P; ++q) {
+      const V row = load<V>(b + q * b_rs + j);
+#pragma GCC unroll 4
+      for (int i = 0; i < R; ++i) acc[i] = fma(a[i][q], row, acc[i]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) store(g.c + i * g.c_rs + j, acc[i]);
+  }
+  const int64_t rest = g.n - j;
+  if (rest == 0) return;
+  alignas(64) T edge[V::lanes];
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+    T* c = g.c + i * g.c_rs + j;
+    V acc = from_zero ? zero<V>() : load_n<V>(c, rest);
+#pragma GCC unroll 8
+    for (int q = 0; q < P; ++q) acc = fma(a[i][q], load_n<V>(b + q * b_rs + j, rest), acc);
+    store(edge, acc);
+    copy_few(edge, rest, c);
+  }
+}
+
+template <class V, int R>
+ANNX_NOINLINE void thin_rows(const GemmThin<typename V::Scalar>& g) {
+  constexpr int kAtOnce = R == 1 ? 8 : 4;
+  int64_t p = 0;
+  for (; p + kAtOnce <= g.k; p += kAtOnce) {
+    thin_add_rows<V, R, kAtOnce>(g, p, g.from_zero && p == 0);
+  }
+  for (; p < g.k; ++p) thin_add_rows<V, R, 1>(g, p, g.from_zero && p == 0);
+}
+
+// Columns of B lie in one piece: squares of them are transposed in registers, so that lanes run along
+// columns here too. A ThinSum holds the sums of kBlock columns.
+#if defined(ANNX_TARGET_AVX2) || defined(ANNX_TARGET_AVX512)
+template <class T>
+struct ThinSum;
+template <>
+struct ThinSum<float> {
+  static constexpr int kBlock = 8;
+  __m256 v;
+  ANNX_INLINE ThinSum load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  ANNX_INLINE_MEMBER void store(float* p) const { _mm256_storeu_ps(p, v); }
+  ANNX_INLINE_MEMBER void add(float a, __m256 b) { v = _mm256_fmadd_ps(_mm256_set1_ps(a), b, v); }
+};
+template <>
+struct ThinSum<double> {
+  static constexpr int kBlock = 4;
+  __m256d v;
+  ANNX_INLINE ThinSum load(const double* p) { return {_mm256_loadu_pd(p)}; }
+  ANNX_INLINE_MEMBER void store(double* p) const { _mm256_storeu_pd(p, v); }
+  ANNX_INLINE_MEMBER void add(double a, __m256d b) { v = _mm256_fmadd_pd(_mm256_set1_pd(a), b, v); }
+};
+
+// kBlock columns and kBlock steps of the chains of R rows; the sums of two rows are `step` apart.
+template <int R>
+ANNX_INLINE void thin_square(const float* x, int64_t x_rs, const float* a, int64_t a_rs,
+                             int64_t a_cs, ThinSum<float>* sums, int step) {
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    const float* p = x + 4 * half;
+    const __m256 r0 = transpose_halves(p, p + 4 * x_rs);
+    const __m256 r1 = transpose_halves(p + x_rs, p + 5 * x_rs);
+    const __m256 r2 = transpose_halves(p + 2 * x_rs, p + 6 * x_rs);
+    const __m256 r3 = transpose_halves(p + 3 * x_rs, p + 7 * x_rs);
+    const __m256 t0 = _mm256_unpacklo_ps(r0, r1);
+    const __m256 t1 = _mm256_unpackhi_ps(r0, r1);
+    const __m256 t2 = _mm256_unpacklo_ps(r2, r3);
+    const __m256 t3 = _mm256_unpackhi_ps(r2, r3);
+    const __m256 c0 = _mm256_shuffle_ps(t0, t2, 0x44);
+    const __m256 c1 = _mm256_shuffle_ps(t0, t2, 0xee);
+    const __m256 c2 = _mm256_shuffle_ps(t1, t3, 0x44);
+    const __m256 c3 = _mm256_shuffle_ps(t1, t3, 0xee);
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) {
+      const float* row = a + i * a_rs + 4 * half * a_cs;
+      sums[i * step].add(row[0], c0);
+      sums[i * step].add(row[a_cs], c1);
+      sums[i * step].add(row[2 * a_cs], c2);
+      sums[i * step].add(row[3 * a_cs], c3);
+    }
+  }
+}
+template <int R>
+ANNX_INLINE void thin_square(const double* x, int64_t x_rs, const double* a, int64_t a_rs,
+                             int64_t a_cs, ThinSum<double>* sums, int step) {
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    const double* p = x + 2 * half;
+    const __m256d r0 = transpose_halves(p, p + 2 * x_rs);
+    const __m256d r1 = transpose_halves(p + x_rs, p + 3 * x_rs);
+    const __m256d c0 = _mm256_unpacklo_pd(r0, r1);
+    const __m256d c1 = _mm256_unpackhi_pd(r0, r1);
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) {
+      const double* row = a + i * a_rs + 2 * half * a_cs;
+      sums[i * step].add(row[0], c0);
+      sums[i * step].add(row[a_cs], c1);
+    }
+  }
+}
+#else
+// Elsewhere a square passes through memory, a vector wide.
+template <class T>
+struct ThinVector {
+  using V = F64;
+};
+template <>
+struct ThinVector<float> {
+  using V = F32;
+};
+template <class T>
+struct ThinSum {
+  using V = typename ThinVector<T>::V;
+  static constexpr int kBlock = V::lanes;
+  V v;
+  ANNX_INLINE ThinSum load(const T* p) { return {annx::ANNX_TARGET::load<V>(p)}; }
+  ANNX_INLINE_MEMBER void store(T* p) const { annx::ANNX_TARGET::store(p, v); }
+  ANNX_INLINE_MEMBER void add(T a, V b) { v = fma(splat<V>(a), b, v); }
+};
+template <int R, class T>
+ANNX_INLINE void thin_square(const T* x, int64_t x_rs, const T* a, int64_t a_rs, int64_t a_cs,
+                             ThinSum<T>* sums, int step) {
+  constexpr int kBlock = ThinSum<T>::kBlock;
+  alignas(64) T block[kBlock * kBlock];
+  for (int i = 0; i < kBlock; i += kTransposeBlock<T>) {
+    for (int q = 0; q < kBlock; q += kTransposeBlock<T>)
+      transpose_block(x + i * x_rs + q, x_rs, block + q * kBlock + i, kBlock);
+  }
+  for (int q = 0; q < kBlock; ++q) {
+    const auto column = ThinSum<T>::load(block + q * kBlock).v;
+    for (int i = 0; i < R; ++i) sums[i * step].add(a[i * a_rs + q * a_cs], column);
+  }
+}
+#endif
+
+template <class T>
+ANNX_INLINE bool thin_conflict(const GemmThin<T>& g) {
+  return g.b_cs * static_cast<int64_t>(sizeof(T)) % 1024 == 0;
+}
+
+// Columns j, j + 1, …, S squares of them; the first `done` of them are finished and stay.
+template <class T, int R, int S>
+ANNX_NOINLINE void thin_squares(const GemmThin<T>& g, int64_t j, int64_t done) {
+  constexpr int kBlock = ThinSum<T>::kBlock;
+  ThinSum<T> sums[R][S];
+  alignas(64) T edge[kBlock];
+  for (int i = 0; i < kBlock; ++i) edge[i] = 0;
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
+    for (int s = 0; s < S; ++s) {
+      sums[i][s] = ThinSum<T>::load(g.from_zero ? edge : g.c + i * g.c_rs + j + s * kBlock);
+    }
+  }
+  const T* b = g.b + j * g.b_cs;
+  const T* a = g.a;
+  const int64_t a_rs = g.a_rs, a_cs = g.a_cs, b_cs = g.b_cs;
+  // Where columns fall on the same sets of L1, their cache lines are used up one square at a time.
+  const int64_t visit = S == 2 && thin_conflict(g) ? 32 : kBlock;
+  int64_t p = 0;
+  for (; p + visit <= g.k; p += visit) {
+#pragma GCC unroll 4
+    for (int s = 0; s < S; ++s) {
+      for (int64_t q = 0; q < visit; q += kBlock) {
+        thin_square<R>(b + s * kBlock * b_cs + p + q, b_cs, a + (p + q) * a_cs, a_rs, a_cs,
+                       &sums[0][s], S);
+      }
+    }
+  }
+  for (; p < g.k; ++p) {
+#pragma GCC unroll 4
+    for (int s = 0; s < S; ++s) {
+      for (int i = 0; i < kBlock; ++i) edge[i] = b[(s * kBlock + i) * b_cs + p];
+      const ThinSum<T> column = ThinSum<T>::load(edge);
+#pragma GCC unroll 4
+      for (int i = 0; i < R; ++i) sums[i][s].add(a[i * a_rs + p * a_cs], column.v);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+    T* c = g.c + i * g.c_rs + j;
+    if (done == 0) {
+#pragma GCC unroll 4
+      for (int s = 0; s < S; ++s) sums[i][s].store(c + s * kBlock);
+    } else {
+      sums[i][0].store(edge);
+      copy_few(edge + done, kBlock - done, c + done);
+    }
+  }
+}
+
+// Fewer columns than a square has.
+template <class T, int R>
+ANNX_NOINLINE void thin_few_columns(const GemmThin<T>& g) {
+  constexpr int kBlock = ThinSum<T>::kBlock;
+  ThinSum<T> sums[R];
+  alignas(64) T edge[kBlock];
+  for (int i = 0; i < kBlock; ++i) edge[i] = 0;
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+    if (!g.from_zero) copy_few(g.c + i * g.c_rs, g.n, edge);
+    sums[i] = ThinSum<T>::load(edge);
+  }
+  for (int64_t p = 0; p < g.k; ++p) {
+    for (int64_t j = 0; j < g.n; ++j) edge[j] = g.b[j * g.b_cs + p];
+    const ThinSum<T> column = ThinSum<T>::load(edge);
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) sums[i].add(g.a[i * g.a_rs + p * g.a_cs], column.v);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+    sums[i].store(edge);
+    copy_few(edge, g.n, g.c + i * g.c_rs);
+  }
+}
+
+template <class T, int R>
+ANNX_NOINLINE void thin_columns(const GemmThin<T>& g) {
+  constexpr int64_t kBlock = ThinSum<T>::kBlock;
+  if (g.n < kBlock) return thin_few_columns<T, R>(g);
+  int64_t j = 0;
+  if constexpr (R == 1) {
+    // More chains hide the latency of fma; but out of memory more columns are more streams than the
+    // prefetchers follow.
+    if (!thin_conflict(g) && g.k * g.n * static_cast<int64_t>(sizeof(T)) <= kThinNear) {
+      for (; j + 4 * kBlock <= g.n; j += 4 * kBlock) thin_squares<T, R, 4>(g, j, 0);
+    }
+  }
+  for (; j + 2 * kBlock <= g.n; j += 2 * kBlock) thin_squares<T, R, 2>(g, j, 0);
+  for (; j + kBlock <= g.n; j += kBlock) thin_squares<T, R, 1>(g, j, 0);
+  if (j < g.n) thin_squares<T, R, 1>(g, g.n - kBlock, j - (g.n - kBlock));
+}
+
+template <class V>
+static void gemm_thin(const GemmThin<typename V::Scalar>& g) {
+  using T = typename V::Scalar;
+  if (g.b_cs != 1) return g.m == 1 ? thin_columns<T, 1>(g) : thin_columns<T, 2>(g);
+  switch (g.m) {
+    case 1:
+      return thin_rows<V, 1>(g);
+    case 2:
+      return thin_rows<V, 2>(g);
+    case 3:
+      return thin_rows<V, 3>(g);
+    default:
+      return thin_rows<V, 4>(g);
+  }
+}
