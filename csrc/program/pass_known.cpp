@@ -33,6 +33,7 @@ void compute_known(Program& p) {
                                 value.dtype, value.offset);
   };
   const GradModeGuard no_grad(false);
+  const ObserverPause unseen;  // passes may run while something else is recorded
   std::vector<Instruction> kept;
   for (Instruction& i : p.instructions) {
     bool known = i.op && i.writes.empty() && i.draw < 0 && !(i.op->flags & (kKeyed | kMutates));
