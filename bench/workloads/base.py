@@ -23,6 +23,20 @@ def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _whole(workload: Workload, lib: Any, model: Any, batch: dict[str, Any]) -> Any:
+    """The workload's forward pass as one module of the batch's x."""
+
+    class Whole(lib.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Any) -> Any:
+            return workload.forward(lib, self.model, {**batch, "x": x})
+
+    return Whole()
+
+
 class Workload(ABC):
     name: ClassVar[str]
     lr: ClassVar[float] = 1e-3
@@ -114,10 +128,17 @@ class Workload(ABC):
         wrap: Wrap = _as_it_is,
         wide: bool = False,
         channels_last: bool = False,
+        prepare: Callable[..., Callable[..., Any]] | None = None,
     ) -> Callable[[], Any]:
-        """One forward pass without gradients, in the mode of evaluation; returns the prediction."""
+        """One forward pass without gradients, in the mode of evaluation; returns the prediction.
+
+        `prepare` makes a function for inference of a module.
+        """
         lib, model, batch = self._set_up(library, weights, data, 1.0, wide, channels_last)
         model.eval()
+        if prepare is not None:
+            ready = prepare(_whole(self, lib, model, batch), batch["x"])
+            return lambda: ready(batch["x"])
 
         def run(batch: dict[str, Any]) -> Any:
             return self.forward(lib, model, batch)
