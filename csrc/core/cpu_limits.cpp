@@ -147,4 +147,27 @@ int available_cpus() {
   return quota == 0 ? affinity : std::min(affinity, quota);
 }
 
+int current_cpu() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+void leave_cpu(int cpu) {
+#if defined(__linux__)
+  if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getcpu() != cpu) return;
+  cpu_set_t mine, others;
+  if (sched_getaffinity(0, sizeof(mine), &mine) != 0) return;
+  others = mine;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) == 0) return;
+  // The first call moves the thread, the second leaves it where it is.
+  if (sched_setaffinity(0, sizeof(others), &others) == 0) sched_setaffinity(0, sizeof(mine), &mine);
+#else
+  static_cast<void>(cpu);
+#endif
+}
+
 }  // namespace annx

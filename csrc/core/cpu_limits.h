@@ -1,4 +1,4 @@
-// How many CPUs this process may use: affinity mask and container quota.
+// Which CPUs this process may use, and how many: affinity mask and container quota.
 #pragma once
 
 #include <string>
@@ -15,5 +15,11 @@ int cgroup_cpus(const std::string& root = "");
 
 // min(affinity, quota), at least 1.
 int available_cpus();
+
+// The CPU that this thread runs on, or -1 where the system does not say.
+int current_cpu();
+
+// Moves the calling thread to another of its CPUs if it runs on this one; its mask stays as it was.
+void leave_cpu(int cpu);
 
 }  // namespace annx

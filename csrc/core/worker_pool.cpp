@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "core/cpu_limits.h"
 #include "core/error.h"
 #include "core/futex.h"
 
@@ -258,6 +259,7 @@ void WorkerPool::wake_missing(uint32_t claims) {
   const int count = missing_helpers(claims);
   if (count <= 0) return;
   missed_ns_ = 0;
+  caller_cpu_.store(current_cpu(), std::memory_order_relaxed);
   wake_word_.fetch_add(1, std::memory_order_seq_cst);
   futex_wake(wake_word_, std::min(count, kWakeFanOut));
 }
@@ -290,6 +292,9 @@ void WorkerPool::park() {
   parked_.fetch_sub(1, std::memory_order_relaxed);
   // Pass it on: one thread alone would take long to wake them all.
   const uint64_t left = ticket_.load(std::memory_order_relaxed) & kClaimMask;
+  // Where a thread of another library spins on every other CPU, the kernel wakes a worker on the
+  // caller's, and there they take turns for as long as that goes on.
+  if (left > 0 && spin_ns_ > 0) leave_cpu(caller_cpu_.load(std::memory_order_relaxed));
   if (left > 1 && parked_.load(std::memory_order_relaxed) > 0) {
     futex_wake(wake_word_, kWakeFanOut);
   }

@@ -105,6 +105,7 @@ class WorkerPool {
 
   alignas(64) std::atomic<uint32_t> wake_word_{0};
   std::atomic<int> parked_{0};
+  std::atomic<int> caller_cpu_{-1};  // of the last wake
   std::atomic<int> users_{1};
 
   alignas(64) const int threads_;

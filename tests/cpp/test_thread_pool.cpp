@@ -424,6 +424,39 @@ TEST(limits_of_this_machine) {
   CHECK(sched_setaffinity(0, sizeof(before), &before) == 0);
 }
 
+TEST(a_thread_leaves_a_cpu_and_keeps_its_mask) {
+  cpu_set_t before, after;
+  CHECK(sched_getaffinity(0, sizeof(before), &before) == 0);
+  for (int i = 0; i < 20; ++i) {
+    const int cpu = annx::current_cpu();
+    CHECK(cpu >= 0);
+    annx::leave_cpu(cpu);
+    annx::leave_cpu(-1);
+    CHECK(sched_getaffinity(0, sizeof(after), &after) == 0);
+    CHECK(CPU_EQUAL(&before, &after));
+  }
+  // With one CPU there is nowhere to go.
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  const int cpu = annx::current_cpu();
+  CPU_SET(cpu, &one);
+  CHECK(sched_setaffinity(0, sizeof(one), &one) == 0);
+  annx::leave_cpu(cpu);
+  CHECK_EQ(annx::current_cpu(), cpu);
+  if (CPU_COUNT(&before) > 1) {
+    // The mask widens without moving the thread; leaving does.
+    CHECK(sched_setaffinity(0, sizeof(before), &before) == 0);
+    bool moved = false;
+    for (int i = 0; i < 100 && !moved; ++i) {
+      const int from = annx::current_cpu();
+      annx::leave_cpu(from);
+      moved = annx::current_cpu() != from;
+    }
+    CHECK(moved);
+  }
+  CHECK(sched_setaffinity(0, sizeof(before), &before) == 0);
+}
+
 int main(int argc, char** argv) {
   if (argc == 3 && std::string(argv[1]) == "--num-threads") {
     return annx::num_threads() == std::atoi(argv[2]) ? 0 : 1;
