@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -60,6 +61,26 @@ def commit(folder: Path) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
+
+
+def _runs(task: Path) -> bool:
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] == "R"
+    except OSError:  # it has ended
+        return False
+
+
+def wait_for_idle_threads(most: float = 0.3, tasks: Path = Path("/proc/self/task")) -> None:
+    """Returns when no other thread of this process runs, or after `most` seconds: idle threads spin
+    before they sleep, OpenMP's for milliseconds, OpenBLAS' for more than a tenth of a second."""
+    end = time.monotonic() + most
+    mine = str(threading.get_native_id())
+    while time.monotonic() < end:
+        time.sleep(0.005)
+        if not tasks.is_dir():
+            continue
+        if not any(_runs(task) for task in tasks.iterdir() if task.name != mine):
+            return
 
 
 def _rate(work: Callable[[int], float], seconds: float, clock: Callable[[], int]) -> float:

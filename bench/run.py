@@ -19,8 +19,6 @@ from .timing import Effort, time_contenders
 SCHEMA = 1
 NAME_WIDTH = 48  # of the longest case at least, within reason
 NAME_WIDTH_MOST = 88
-# Before a turn on several threads: OpenMP's idle threads spin for milliseconds before they sleep.
-SETTLE_SECONDS = 0.01
 Say = Callable[[str], None]
 
 
@@ -172,14 +170,14 @@ def run_case(
             if target:
                 annx._core.set_target(target)
             if threads > 1:
-                time.sleep(SETTLE_SECONDS)
+                machine.wait_for_idle_threads()
 
         return turn
 
     turns = {key: settle(key) for key in ready}
     effort = options.effort
     if threads > 1:
-        effort = replace(effort, sample_ns=max(effort.sample_ns, 2e6), turn_ns=4e6)
+        effort = replace(effort, sample_ns=max(effort.sample_ns, 2e6), turn_ns=4e6, most=15)
     control.start_case()
     before = annx._core.active_target()
     try:

@@ -7,6 +7,8 @@ import pathlib
 import random
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 import annx
@@ -286,6 +288,19 @@ def test_probes_count_their_work() -> None:
         _core.bench_triad(a, b, annx.zeros(5), 1)
     with pytest.raises(ValueError, match=r"\[bench_triad\] expected a contiguous float32 tensor"):
         _core.bench_triad(a, b, annx.zeros(1003, dtype="float64"), 1)
+
+
+def test_a_turn_waits_for_threads_that_spin(tmp_path: pathlib.Path) -> None:
+    for task, state in (("mine", "R"), ("7", "S"), ("8", "R")):
+        (tmp_path / task).mkdir()
+        (tmp_path / task / "stat").write_text(f"{task} (a) R b) {state} 1 2 3")
+    (tmp_path / "mine").rename(tmp_path / str(threading.get_native_id()))
+    (tmp_path / "ended").mkdir()
+    began = time.monotonic()
+    machine.wait_for_idle_threads(0.1, tmp_path)
+    assert time.monotonic() - began >= 0.1
+    (tmp_path / "8" / "stat").write_text("8 (a) R b) S 1 2 3")
+    machine.wait_for_idle_threads(1e6, tmp_path)
 
 
 def test_roof_of_a_working_set() -> None:
