@@ -26,7 +26,14 @@ struct GemmBlocking {
 };
 
 inline constexpr GemmBlocking kGemmBlockingScalar = {4, 1, {0, 1, 1, 1, 1}, 64, 512, 64, 2048};
-inline constexpr GemmBlocking kGemmBlockingAvx2 = {6, 1, {0, 4, 2, 2, 1, 1, 1}, 32, 512, 256, 2048};
+// 3 x 2 on avx2 leaves one register for B: GCC loads half a vector at a time, Clang all of it.
+#if defined(__clang__)
+inline constexpr int kGemmWideThreeAvx2 = 1;
+#else
+inline constexpr int kGemmWideThreeAvx2 = 2;
+#endif
+inline constexpr GemmBlocking kGemmBlockingAvx2 = {
+    6, 1, {0, 4, 2, kGemmWideThreeAvx2, 1, 1, 1}, 32, 512, 256, 2048};
 inline constexpr GemmBlocking kGemmBlockingAvx512 = {
     12, 2, {0, 8, 8, 8, 6, 4, 4, 2, 2, 2, 2, 2, 2}, 32, 512, 256, 2048};
 inline constexpr GemmBlocking kGemmBlockingNeon = {6, 1, {0, 4, 2, 2, 1, 1, 1}, 64, 512, 128, 2048};
