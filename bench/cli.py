@@ -69,6 +69,19 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--trials", type=int, default=200, metavar="N",
                          help="of --self-check (default 200)")  # fmt: skip
 
+    listing = commands.add_parser(
+        "listing",
+        help="the guide's regression listing as whole processes",
+        description="Interpreter start, imports, 100 epochs with validation, exit: a process each.",
+    )
+    listing.add_argument(
+        "--against", type=_names, default=[], metavar="PEER,…", help="torch, keras"
+    )
+    listing.add_argument("--rounds", type=int, default=5, metavar="N", help="default 5")
+    listing.add_argument("--threads", type=int, default=1, metavar="N", help="default 1")
+    listing.add_argument("--seed", type=int, default=0, help="of the order of turns")
+    listing.add_argument("--json", metavar="FILE", help="keep the times")
+
     report = commands.add_parser("report", help="draw stored runs as a page and a picture")
     report.add_argument("files", nargs="+", metavar="JSON", help="what `run --json` wrote")
     report.add_argument("-o", dest="out", default="annx-bench.html", metavar="FILE")
@@ -105,6 +118,16 @@ def _compare(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _write(arguments.json, document)
     return code
+
+
+def _listing(arguments: argparse.Namespace) -> int:
+    from .listing import run
+
+    found = run(arguments.against, arguments.rounds, arguments.threads, arguments.seed, _say)
+    if arguments.json:
+        _write(arguments.json, found)
+        _say(f"written to {arguments.json}")
+    return 0
 
 
 def read_document(path: str) -> dict[str, Any]:
@@ -201,4 +224,6 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if arguments.command == "compare":
         return _compare(arguments)
+    if arguments.command == "listing":
+        return _listing(arguments)
     return _run(arguments, argv)

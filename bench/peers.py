@@ -36,11 +36,17 @@ def check(names: Sequence[str]) -> dict[str, str]:
     Raises:
         ValueError: a name is not a peer.
     """
-    absent: dict[str, str] = {}
     for name in names:
         if name not in PEERS:
             raise ValueError(f"expected peers among {', '.join(PEERS)} but got {name!r}")
-        package, project = PEERS[name]
+    return missing(names)
+
+
+def missing(names: Sequence[str]) -> dict[str, str]:
+    """Library -> how to install it, for those that are not."""
+    absent: dict[str, str] = {}
+    for name in names:
+        package, project = PEERS.get(name, (name, name))
         if find_spec(package) is None:
             absent[name] = f"{package} is not installed (pip install {project})"
     return absent

@@ -10,11 +10,12 @@ import annx
 import numpy as np
 import pytest
 from annx import cli
-from annx.bench import footprint
+from annx.bench import footprint, listing
 from annx.bench.cases import Case, load_suite
 from annx.bench.machine import Peaks
 from annx.bench.problem import build, error_of
 from annx.bench.suites.e2e import WORKLOADS, named
+from annx.bench.workloads import jax_mlp
 from annx.bench.workloads.base import Workload
 
 
@@ -85,3 +86,35 @@ def test_memory_of_a_step(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[
 def test_memory_is_for_training_steps(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "run", "gemm", "--memory"]) == 1
     assert "expected training steps of the suite e2e" in capsys.readouterr().err
+
+
+def test_jax_takes_part_in_stacks_of_its_layers() -> None:
+    (first, *_, last) = jax_mlp.layers(named("guide_mlp").model(annx, 1.0)) or []
+    assert (first[:2], last[:2]) == (("0", "Linear"), ("8", "Linear"))
+    assert jax_mlp.layers(named("guide_cnn").model(annx, 1.0)) is None
+
+
+def test_the_listing_runs_whole(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "listing.json"
+    assert cli.main(["bench", "listing", "--rounds", "1", "--json", str(file)]) == 0
+    rows = {row["script"]: row for row in json.loads(file.read_text())["listing"]}
+    assert set(rows) == {"annx_fit", "annx_loop"}
+    assert all(len(row["seconds"]) == 1 and row["loss"] < 0.5 for row in rows.values())
+    assert "annx_loop" in capsys.readouterr().out
+
+
+def test_a_listing_that_fails_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(listing, "FOLDER", tmp_path)
+    (tmp_path / "broken.py").write_text("raise KeyError('lost')")
+    (tmp_path / "blind.py").write_text("print(1.5)")
+    with pytest.raises(RuntimeError, match="broken: ended with 1: KeyError: 'lost'"):
+        listing.whole("broken", 1)
+    with pytest.raises(RuntimeError, match=r"expected a validation loss below 0\.9 but got 1\.5"):
+        listing.whole("blind", 1)
+
+
+def test_listings_of_unknown_peers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "listing", "--against", "caffe"]) == 1
+    assert "expected peers among torch, keras but got 'caffe'" in capsys.readouterr().err

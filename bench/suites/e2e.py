@@ -1,6 +1,6 @@
 """Whole training steps and predictions of ``workloads/``: annx captured by ``annx.jit`` where the
 build has it, PyTorch at its fastest of fused and foreach Adam, images channels last or not, or
-compiled (``torch-compile``); scikit-learn where it has the network."""
+compiled (``torch-compile``); JAX and scikit-learn where they have the network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from ..cases import Case
 from ..problem import Array, Contender, Problem, Suite, arrays_of, generator, module
 from ..timing import fastest
-from ..workloads import sklearn_mlp
+from ..workloads import jax_mlp, sklearn_mlp
 from ..workloads.base import CHECKED_STEPS, Workload
 from ..workloads.chargpt import CharGpt
 from ..workloads.encoder import Encoder
@@ -100,6 +100,7 @@ def step(case: Case) -> Problem:
             "annx": lambda: make("annx", **jit()),
             "torch": torch,
             "torch-compile": compiled,
+            "jax": lambda: jax_mlp.contender(workload, weights, data),
             "sklearn": lambda: sklearn_mlp.contender(workload, weights, data),
         },
         reference=reference,
