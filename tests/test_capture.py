@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import annx
 import numpy as np
 import pytest
-from annx import nn, optim
+from annx import Tensor, nn, optim, pytree
 from annx.nn import functional as F
 
 STEPS = 10
@@ -404,3 +405,60 @@ def test_fused_groups_and_broadcasting() -> None:
         for _ in range(2):
             assert bits(captured(x, row, column)) == bits(f(x, row, column))
     assert any("fused[" in p.explain() for p in captured.programs)
+
+
+def test_nested_arguments_are_told_apart_by_their_structure() -> None:
+    seen: list[Any] = []
+
+    @annx.jit
+    def total(*trees: Any) -> Tensor:
+        seen.append(trees)
+        out = annx.zeros(2)
+        for i, leaf in enumerate(pytree.leaves(trees)):
+            out = out + (i + 1) * leaf
+        return out
+
+    a, b = annx.tensor([1.0, 2.0]), annx.tensor([10.0, 20.0])
+    calls: list[tuple[Any, ...]] = [
+        (a, b),
+        ((a, b),),
+        ([a, b],),
+        ([a], b),
+        ({"x": a, "y": b},),
+        ({"y": a, "x": b},),
+        ({"x": a, "y": [b]},),
+        ({"x": {"y": a}}, b),
+        (None, a, b),
+        (a, None, b),
+        (a, b, ()),
+        (a, b, {}),
+        (OrderedDict(x=a, y=b),),
+    ]
+    for number, call in enumerate(calls, 1):
+        for _ in range(2):
+            np.testing.assert_array_equal(total(*call).numpy(), [21.0, 42.0])
+        assert total.captures == len(seen) == number
+    # Without arguments of another kind: one key for the same tensors, another for the same twice.
+    np.testing.assert_array_equal(total({"x": a, "y": a}).numpy(), [3.0, 6.0])
+    assert total.captures == len(calls) + 1
+
+
+def test_a_captured_call_leaves_the_containers_of_its_caller_alone() -> None:
+    @annx.jit
+    def takes(batch: dict[str, Tensor], more: list[Tensor]) -> Tensor:
+        more.append(batch.pop("x"))
+        return more[0] + more[1]
+
+    x, y = annx.tensor([1.0]), annx.tensor([2.0])
+    batch, more = {"x": x}, [y]
+    for _ in range(3):
+        assert takes(batch, more).item() == 3.0
+        assert batch == {"x": x}
+        assert len(more) == 1
+
+
+def test_arguments_nested_without_end_are_an_error() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(RecursionError):
+        annx.jit(lambda tree: annx.zeros(1))(endless)

@@ -47,8 +47,7 @@ void append_spec(const Tensor& t, std::string& key) {
 }
 
 // The key of a call: shapes, dtypes, devices, layouts, and which arguments are the same memory.
-py::bytes call_key(const py::handle& sequence) {
-  const TensorList tensors = tensors_of(sequence);
+py::bytes key_of(const TensorList& tensors) {
   std::string key;
   for (int i = 0; i < tensors.size(); ++i) {
     append_spec(tensors[i], key);
@@ -58,6 +57,61 @@ py::bytes call_key(const py::handle& sequence) {
         key.push_back(static_cast<char>(j + 1));
   }
   return py::bytes(key);
+}
+
+py::bytes call_key(const py::handle& sequence) { return key_of(tensors_of(sequence)); }
+
+struct Deeper {
+  Deeper() {
+    if (Py_EnterRecursiveCall(" while reading arguments")) throw py::error_already_set();
+  }
+  ~Deeper() { Py_LeaveRecursiveCall(); }
+  Deeper(const Deeper&) = delete;
+  Deeper& operator=(const Deeper&) = delete;
+};
+
+// Takes a tree apart: `structure` gets its containers in order, each with its size and its keys, so
+// that equal structures are equal lists. False where something else than a tensor is in it.
+bool take_apart(const py::handle& tree, py::list& structure, py::list& leaves) {
+  PyObject* const o = tree.ptr();
+  if (Py_TYPE(o) == tensor_type) {
+    structure.append(py::none());
+    leaves.append(tree);
+    return true;
+  }
+  if (o == Py_None) {
+    structure.append(py::handle(reinterpret_cast<PyObject*>(Py_TYPE(o))));
+    return true;
+  }
+  const bool list = PyList_CheckExact(o), tuple = PyTuple_CheckExact(o);
+  if (!list && !tuple && !PyDict_CheckExact(o)) return false;
+  const Deeper here;
+  structure.append(py::handle(reinterpret_cast<PyObject*>(Py_TYPE(o))));
+  bool taken = true;
+  if (list || tuple) {
+    // A list may only be changed by code of its owner: none runs here.
+    const Py_ssize_t size = PySequence_Fast_GET_SIZE(o);
+    structure.append(py::int_(size));
+    for (Py_ssize_t i = 0; taken && i < size; ++i)
+      taken = take_apart(PySequence_Fast_GET_ITEM(o, i), structure, leaves);
+  } else {
+    structure.append(py::int_(PyDict_Size(o)));
+    PyObject *name, *value;
+    Py_ssize_t at = 0;
+    while (taken && PyDict_Next(o, &at, &name, &value)) {
+      structure.append(py::handle(name));
+      taken = take_apart(value, structure, leaves);
+    }
+  }
+  return taken;
+}
+
+// (what the call is told apart by, its tensors), or None where a leaf is no tensor.
+py::object read_arguments(const py::tuple& arguments) {
+  py::list structure, leaves;
+  if (!take_apart(arguments, structure, leaves)) return py::none();
+  return py::make_tuple(py::make_tuple(py::tuple(structure), key_of(tensors_of(leaves))),
+                        py::tuple(leaves));
 }
 
 std::function<void()> host_function(const py::object& fn) {
@@ -212,6 +266,7 @@ void init_program(py::module_& m) {
         return out;
       });
   m.def("call_key", call_key, "What programs are told apart by.");
+  m.def("read_arguments", read_arguments, "A call's tensors in nested containers, and its key.");
   m.def("capture_begin", [](const py::handle& arguments, bool lenient) {
     ANNX_CHECK(!t_recorder, runtime, "jit", "expected no capture within a capture");
     t_recorder = std::make_unique<Recorder>(tensors_of(arguments), lenient);

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 _call_key = _core.call_key
+_read_arguments = _core.read_arguments
 
 
 class _Entry:
@@ -229,8 +230,10 @@ class Jitted:
     def _read(self, instance: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
         """The key of a call, its tensors, and how to put its arguments together again."""
         grad_mode = _core.is_grad_enabled()
-        if not kwargs and not self._argnums and all(type(a) is Tensor for a in args):
-            return (_call_key(args), grad_mode, id(instance)), args, (None, args)
+        if not kwargs and not self._argnums:
+            found = _read_arguments(args)
+            if found is not None:
+                return (found[0], grad_mode, id(instance)), found[1], (None, args)
         plain: list[Any] = []
         tree: list[Any] = []
         for i, value in enumerate(args):
@@ -271,7 +274,8 @@ class Jitted:
 
     def _arguments(self, spec: Any) -> tuple[Any, Any]:
         if spec[0] is None:
-            return spec[1], {}
+            # Containers of its own, as a replay leaves the caller's alone too.
+            return pytree.map(lambda leaf: leaf, spec[1]), {}
         treedef, values, plain, fixed, count = spec
         tree, names = pytree.unflatten(treedef, values)
         it, rest = iter(plain), iter(tree)
