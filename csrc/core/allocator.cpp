@@ -1,6 +1,7 @@
 #include "core/allocator.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
@@ -24,6 +25,7 @@ constexpr int kSmallClasses = kMaxSmallBytes / kStep;
 constexpr size_t kSlabBytes = 64 * 1024;
 constexpr size_t kThreadBytes = 128 * 1024;  // of one size class kept by one thread
 constexpr size_t kDefaultCacheLimit = size_t{256} << 20;
+constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kAbsurd = size_t{1} << 60;
 
 struct FreeBlock {
@@ -165,6 +167,18 @@ void* system_memory(size_t bytes) {
   return p;
 }
 
+// Null when there is none. A block of whole huge pages is given to the kernel as such: a pass over
+// it misses the TLB 512 times less often, and its first touch faults as much less.
+void* large_memory(size_t size) {
+  void* p = nullptr;
+  const bool huge = size >= kHugePage;
+  if (posix_memalign(&p, huge ? kHugePage : kAllocatorAlignment, size) != 0) return nullptr;
+#ifdef MADV_HUGEPAGE
+  if (huge) madvise(p, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  return p;
+}
+
 // A block of class c with the lock held.
 void* shared_small(Central& all, int c) {
   if (void* p = all.small[c].pop()) return p;
@@ -234,10 +248,10 @@ void* allocate_large(size_t bytes) {
     all.large_cached -= static_cast<int64_t>(size);
     return p;
   }
-  void* p = std::aligned_alloc(kAllocatorAlignment, size);
+  void* p = large_memory(size);
   if (!p) {
     evict(all, 0);
-    p = std::aligned_alloc(kAllocatorAlignment, size);
+    p = large_memory(size);
   }
   if (!p) {
     all.large_current -= static_cast<int64_t>(bytes);
