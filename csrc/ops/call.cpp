@@ -143,6 +143,8 @@ CostScope::CostScope() : outer_(t_cost) { t_cost = &total_; }
 CostScope::~CostScope() { t_cost = outer_; }
 
 void run(OpCall& c) {
+  if (c.op->instead)
+    if (const OpDef* other = c.op->instead(c)) c.op = other;
   const OpDef& op = *c.op;
   if (__builtin_expect(t_cost != nullptr, 0) && (op.cost || !op.composite)) return run_counted(c);
   if (t_observer && (op.flags & kNoCapture)) t_observer->depends_on_values(op.name);

@@ -73,6 +73,22 @@ void run_binary(const OpCall& c, const KernelByDType& kernels) { run_picked(c, k
 #undef ANNX_BINARY
 #undef ANNX_COMPARE
 
+// A power of the number 2 is a product.
+const OpDef* square_instead(OpCall& c) {
+  const Tensor& exponent = c.in(1);
+  if (!exponent.impl()->wrapped_number || c.in(0).impl()->wrapped_number ||
+      !is_floating(c.in(0).dtype()) || load_scalar_f64(exponent.raw(), exponent.dtype()) != 2)
+    return nullptr;
+  if (call_observer() && call_observer()->varies(exponent)) return nullptr;
+  c.inputs = TensorList{c.in(0)};
+  return &def::square;
+}
+
+// By the name of the row: other rows have none.
+constexpr auto instead_of(const char* name) -> const OpDef* (*)(OpCall&) {
+  return name[0] == 'p' && name[1] == 'o' && name[2] == 'w' ? square_instead : nullptr;
+}
+
 // where ---------------------------------------------------------------------------------------
 
 template <class T>
@@ -140,6 +156,7 @@ namespace def {
                     .infer = infer_broadcast,                                  \
                     .kernel = id##_kernel,                                     \
                     .backward = id##_rule,                                     \
+                    .instead = instead_of(#id),                                \
                     .cost = elementwise_cost,                                  \
                     .saves = Saves,                                            \
                     .flags = kPromote | kElementwise | ANNX_FLAGS_##Domain};
