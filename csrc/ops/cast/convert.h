@@ -15,14 +15,11 @@ constexpr To convert(From v) {
     return {static_cast<uint8_t>(v != From(0))};
   } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
     // Saturates and sends NaN to 0, so that every machine gives the same integer.
+    constexpr From end = -static_cast<From>(std::numeric_limits<int64_t>::min());
+    if (v > -end && v < end) return static_cast<To>(static_cast<int64_t>(v));
     if (v != v) return 0;
-    if (v >= -static_cast<From>(std::numeric_limits<int64_t>::min())) {
-      return static_cast<To>(std::numeric_limits<int64_t>::max());
-    }
-    if (v < static_cast<From>(std::numeric_limits<int64_t>::min())) {
-      return static_cast<To>(std::numeric_limits<int64_t>::min());
-    }
-    return static_cast<To>(static_cast<int64_t>(v));
+    return static_cast<To>(v >= end ? std::numeric_limits<int64_t>::max()
+                                    : std::numeric_limits<int64_t>::min());
   } else {
     return static_cast<To>(v);
   }

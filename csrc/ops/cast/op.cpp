@@ -4,6 +4,7 @@
 
 #include "core/layout.h"
 #include "ops/cast/convert.h"
+#include "ops/cast/kernels.h"
 #include "ops/elementwise/unary_rule.h"
 
 namespace annx {
@@ -68,6 +69,11 @@ ElementwiseFn cast_to(DType to) {
 }
 
 ElementwiseFn cast_between(DType from, DType to) {
+  const CastKernels& fast = cast_kernels();
+  if (from == DType::f32 && to == DType::f16) return fast.f32_to_f16;
+  if (from == DType::f32 && to == DType::bf16) return fast.f32_to_bf16;
+  if (from == DType::f16 && to == DType::f32) return fast.f16_to_f32;
+  if (from == DType::bf16 && to == DType::f32) return fast.bf16_to_f32;
   switch (from) {
     case DType::f32:
       return cast_to<float>(to);

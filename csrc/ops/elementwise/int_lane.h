@@ -15,7 +15,7 @@ struct Bool8 {
 template <class T>
 struct IntLane {
   using Wide = std::conditional_t<std::is_same_v<T, int64_t>, uint64_t, uint32_t>;
-  using Value = std::conditional_t<std::is_same_v<T, Bool8>, int32_t, T>;
+  using Value = std::conditional_t<std::is_same_v<T, Bool8>, uint8_t, T>;
   using Scalar = Value;
   Value v;
 

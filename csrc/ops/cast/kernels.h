@@ -1,0 +1,14 @@
+#pragma once
+
+#include "dispatch/kernels.h"
+#include "ops/elementwise/kernel_types.h"
+
+namespace annx {
+
+// Between float32 and the half types; other pairs are left to the compiler.
+struct CastKernels {
+  ElementwiseFn f32_to_f16, f16_to_f32, f32_to_bf16, bf16_to_f32;
+};
+ANNX_DECLARE_KERNELS(CastKernels, cast_kernels)
+
+}  // namespace annx
