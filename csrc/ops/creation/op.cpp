@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/fill.h"
 #include "cuda/backend.h"
 #include "ops/device.h"
 #include "ops/functional.h"
@@ -23,13 +24,7 @@ void full_infer(const OpCall& c, OutputSpecs& specs) {
 void fill(void* out, DType dtype, int64_t n, double value) {
   alignas(8) char one[8];
   store_scalar(one, dtype, value);
-  const size_t size = itemsize(dtype);
-  char* o = static_cast<char*>(out);
-  if (value == 0.0 && !std::signbit(value)) {
-    std::memset(o, 0, static_cast<size_t>(n) * size);
-    return;
-  }
-  for (int64_t i = 0; i < n; ++i) std::memcpy(o + static_cast<size_t>(i) * size, one, size);
+  fill_elements(out, one, itemsize(dtype), n);
 }
 
 void full_kernel(const OpCall& c) {
@@ -53,11 +48,29 @@ void arange_infer(const OpCall& c, OutputSpecs& specs) {
   specs.push_back({{count > 0 ? static_cast<int64_t>(count) : 0}, dtype_or(c.attr(3), DType::f32)});
 }
 
+// Whole numbers that double counts exactly need no rounding on the way.
+template <class T>
+void count_up(T* out, int64_t n, int64_t start, int64_t step) {
+  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(start + i * step);
+}
+
+bool counts_exactly(double start, double step, int64_t n) {
+  constexpr double kExact = 0x1p53;
+  const double last = start + static_cast<double>(n) * step;
+  return std::trunc(start) == start && std::trunc(step) == step && std::fabs(start) < kExact &&
+         std::fabs(step) < kExact && std::fabs(last) < kExact;
+}
+
 void arange_kernel(const OpCall& c) {
   const Tensor& out = c.out();
   char* o = static_cast<char*>(out.raw());
   const size_t size = itemsize(out.dtype());
   const double start = c.attr(0).f(), step = c.attr(2).f();
+  if (counts_exactly(start, step, out.numel())) {
+    const auto first = static_cast<int64_t>(start), by = static_cast<int64_t>(step);
+    if (out.dtype() == DType::f32) return count_up(out.data<float>(), out.numel(), first, by);
+    if (out.dtype() == DType::i64) return count_up(out.data<int64_t>(), out.numel(), first, by);
+  }
   for (int64_t i = 0; i < out.numel(); ++i)
     store_scalar(o + static_cast<size_t>(i) * size, out.dtype(),
                  start + static_cast<double>(i) * step);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/fill.h"
 #include "core/layout.h"
 #include "core/thread_pool.h"
 #include "gemm/kernels.h"
@@ -89,6 +90,11 @@ void gather_typed(char* dst, const char* src, const Dims& shape, const Dims& str
     const char* p = src + at * static_cast<int64_t>(Size);
     if (step == 1) {
       std::memcpy(dst, p, static_cast<size_t>(run) * Size);
+    } else if (step == 0) {
+      fill_elements(dst, p, Size, run);
+    } else if (step == -1) {
+      for (int64_t i = 0; i < run; ++i)
+        std::memcpy(dst + i * Size, p - i * static_cast<int64_t>(Size), Size);
     } else {
       for (int64_t i = 0; i < run; ++i)
         std::memcpy(dst + i * Size, p + i * step * static_cast<int64_t>(Size), Size);

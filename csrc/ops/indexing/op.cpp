@@ -187,10 +187,11 @@ void gather_kernel(const OpCall& c) {
   const Tensor x = ops::contiguous(c.in(0));
   const Tensor index = as_positions(c.in(1), "gather");
   const int d = normalize_dim(c.attr(0).i(), x.dim(), "gather");
-  const size_t size = itemsize(x.dtype());
-  walk_gather(x.shape(), index, d, "gather", [&](int64_t from, int64_t to) {
-    std::memcpy(static_cast<char*>(c.out().raw()) + static_cast<size_t>(to) * size,
-                static_cast<const char*>(x.raw()) + static_cast<size_t>(from) * size, size);
+  with_bits(itemsize(x.dtype()), [&](auto bits) {
+    const auto* source = static_cast<const decltype(bits)*>(x.raw());
+    auto* out = static_cast<decltype(bits)*>(c.out().raw());
+    walk_gather(x.shape(), index, d, "gather",
+                [=](int64_t from, int64_t to) { out[to] = source[from]; });
   });
 }
 
@@ -219,11 +220,20 @@ void scatter_add_kernel(const OpCall& c) {
   for (int i = 0; i < index.dim(); ++i) src = ops::slice(src, i, 0, index.size(i));
   src = ops::contiguous(src);
   const int d = normalize_dim(c.attr(0).i(), x.dim(), "scatter_add");
-  const size_t size = itemsize(x.dtype());
   std::memcpy(c.out().raw(), x.raw(), x.nbytes());
-  walk_gather(x.shape(), index, d, "scatter_add", [&](int64_t to, int64_t from) {
-    add_row(static_cast<char*>(c.out().raw()) + static_cast<size_t>(to) * size,
-            static_cast<const char*>(src.raw()) + static_cast<size_t>(from) * size, 1, x.dtype());
+  const DType dtype = x.dtype();
+  if (dtype == DType::f32) {
+    float* out = c.out().data<float>();
+    const float* added = src.data<float>();
+    return walk_gather(x.shape(), index, d, "scatter_add",
+                       [=](int64_t to, int64_t from) { out[to] += added[from]; });
+  }
+  char* out = static_cast<char*>(c.out().raw());
+  const char* added = static_cast<const char*>(src.raw());
+  const size_t size = itemsize(dtype);
+  walk_gather(x.shape(), index, d, "scatter_add", [=](int64_t to, int64_t from) {
+    add_row(out + static_cast<size_t>(to) * size, added + static_cast<size_t>(from) * size, 1,
+            dtype);
   });
 }
 
@@ -328,21 +338,45 @@ TensorList masked_fill(const OpCall& c) {
 
 // tril, triu ----------------------------------------------------------------------------------------
 
-Tensor triangle_mask(const Tensor& x, int64_t diagonal, const char* op) {
-  ANNX_CHECK(x.dim() >= 2, value, op, "expected at least two dimensions but got shape ", x.shape());
-  const int64_t rows = x.size(-2), columns = x.size(-1);
-  Tensor mask = Tensor::empty({rows, columns}, DType::b8);
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) mask.data<uint8_t>()[i * columns + j] = j - i <= diagonal;
-  return mask;
+void triangle_infer(const OpCall& c, OutputSpecs& specs) {
+  ANNX_CHECK(c.in(0).dim() >= 2, value, c.name(), "expected at least two dimensions but got shape ",
+             c.in(0).shape());
+  specs.push_back({c.in(0).shape(), c.in(0).dtype()});
 }
 
-TensorList tril(const OpCall& c) {
-  return {ops::where(triangle_mask(c.in(0), c.attr(0).i(), "tril"), c.in(0), ops::number(0))};
+// Each row is a piece of input and a piece of zeros.
+void triangle(const OpCall& c, bool lower) {
+  GradModeGuard no_grad(false);
+  const Tensor x = ops::contiguous(c.in(0));
+  if (x.numel() == 0) return;
+  const int64_t rows = x.size(-2), columns = x.size(-1);
+  const int64_t diagonal = std::clamp(c.attr(0).i(), -rows, columns);
+  const size_t size = itemsize(x.dtype()), row = static_cast<size_t>(columns) * size;
+  const char* from = static_cast<const char*>(x.raw());
+  char* to = static_cast<char*>(c.out().raw());
+  const int64_t grain = std::max<int64_t>(1, 65536 / static_cast<int64_t>(row));
+  parallel_for(x.numel() / columns, grain, [=](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      // Elements before `cut` belong to the lower side.
+      const int64_t edge = r % rows + diagonal + (lower ? 1 : 0);
+      const size_t cut = static_cast<size_t>(std::clamp<int64_t>(edge, 0, columns)) * size;
+      const char* in = from + static_cast<size_t>(r) * row;
+      char* out = to + static_cast<size_t>(r) * row;
+      if (lower) {
+        std::memcpy(out, in, cut);
+        std::memset(out + cut, 0, row - cut);
+      } else {
+        std::memset(out, 0, cut);
+        std::memcpy(out + cut, in + cut, row - cut);
+      }
+    }
+  });
 }
-TensorList triu(const OpCall& c) {
-  return {ops::where(triangle_mask(c.in(0), c.attr(0).i() - 1, "triu"), ops::number(0), c.in(0))};
-}
+
+void tril_kernel(const OpCall& c) { triangle(c, true); }
+void triu_kernel(const OpCall& c) { triangle(c, false); }
+void tril_rule(BackwardCall& b) { b.set(0, call(def::tril, {b.grad()}, {b.attr(0)})); }
+void triu_rule(BackwardCall& b) { b.set(0, call(def::triu, {b.grad()}, {b.attr(0)})); }
 
 }  // namespace
 
@@ -448,11 +482,19 @@ const OpDef masked_fill = {
 const OpDef tril = {.name = "tril",
                     .signature = "tril(Tensor input, int diagonal=0) -> Tensor",
                     .doc = "The lower triangle of the last two dimensions; the rest is zero.",
-                    .composite = annx::tril};
+                    .infer = triangle_infer,
+                    .kernel = tril_kernel,
+                    .backward = tril_rule,
+                    .cost = move_cost,
+                    .flags = kHalfNative};
 const OpDef triu = {.name = "triu",
                     .signature = "triu(Tensor input, int diagonal=0) -> Tensor",
                     .doc = "The upper triangle of the last two dimensions; the rest is zero.",
-                    .composite = annx::triu};
+                    .infer = triangle_infer,
+                    .kernel = triu_kernel,
+                    .backward = triu_rule,
+                    .cost = move_cost,
+                    .flags = kHalfNative};
 
 }  // namespace def
 }  // namespace annx

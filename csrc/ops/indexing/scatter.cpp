@@ -34,11 +34,12 @@ void write_kernel(const OpCall& c) {
   for (int i = 0; i < index.dim(); ++i) src = ops::slice(src, i, 0, index.size(i));
   src = ops::contiguous(src);
   const int d = normalize_dim(c.attr(0).i(), x.dim(), "scatter");
-  const size_t size = itemsize(x.dtype());
   std::memcpy(c.out().raw(), x.raw(), x.nbytes());
-  walk_gather(x.shape(), index, d, "scatter", [&](int64_t to, int64_t from) {
-    std::memcpy(static_cast<char*>(c.out().raw()) + static_cast<size_t>(to) * size,
-                static_cast<const char*>(src.raw()) + static_cast<size_t>(from) * size, size);
+  with_bits(itemsize(x.dtype()), [&](auto bits) {
+    const auto* source = static_cast<const decltype(bits)*>(src.raw());
+    auto* out = static_cast<decltype(bits)*>(c.out().raw());
+    walk_gather(x.shape(), index, d, "scatter",
+                [=](int64_t to, int64_t from) { out[to] = source[from]; });
   });
 }
 

@@ -80,13 +80,34 @@ template <class F>
 void walk_gather(const Dims& full, const Tensor& index, int d, const char* op, F fn) {
   const Dims strides = contiguous_strides(full);
   const int64_t* v = index.data<int64_t>();
+  const int last = index.dim() - 1;
+  if (index.numel() == 0) return;
+  if (last < 0) return fn(checked_position(v[0], 1, op), int64_t{0});
+  const int64_t size = full[d], stride = strides[d], run = index.size(last);
+  // Along a row of index only the last position moves, and that by one, unless it is looked up.
+  const int64_t step = d == last ? 0 : 1;
   Dims at(index.dim(), 0);
-  for (int64_t i = 0; i < index.numel(); ++i) {
-    int64_t offset = 0;
-    for (int k = 0; k < at.size(); ++k)
-      offset += (k == d ? checked_position(v[i], full[d], op) : at[k]) * strides[k];
-    fn(offset, i);
-    for (int k = at.size() - 1; k >= 0 && ++at[k] == index.size(k); --k) at[k] = 0;
+  for (int64_t i = 0; i < index.numel(); i += run) {
+    int64_t base = 0;
+    for (int k = 0; k < last; ++k) base += k == d ? 0 : at[k] * strides[k];
+    for (int64_t j = 0; j < run; ++j)
+      fn(base + j * step + checked_position(v[i + j], size, op) * stride, i + j);
+    for (int k = last - 1; k >= 0 && ++at[k] == index.size(k); --k) at[k] = 0;
+  }
+}
+
+// Calls fn with a value of the unsigned type of `size` bytes.
+template <class F>
+void with_bits(size_t size, F fn) {
+  switch (size) {
+    case 1:
+      return fn(uint8_t{});
+    case 2:
+      return fn(uint16_t{});
+    case 4:
+      return fn(uint32_t{});
+    default:
+      return fn(uint64_t{});
   }
 }
 

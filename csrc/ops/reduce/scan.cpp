@@ -108,9 +108,36 @@ void prod_rule(BackwardCall& b) {
 
 // cumsum ------------------------------------------------------------------------------------------
 
+// Running sums of several rows at once: each is a chain of additions, and chains overlap.
+template <int Rows, class T, class Acc>
+void sum_along_rows(const T* x, int64_t n, T* out, int64_t first, int64_t step) {
+  Acc acc[Rows] = {};
+  for (int64_t k = 0, at = first; k < n; ++k, at += step) {
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) {
+      acc[r] += static_cast<Acc>(x[r * n + at]);
+      out[r * n + at] = static_cast<T>(acc[r]);
+    }
+  }
+}
+
+template <class T, class Acc>
+void running_sums_of_rows(const T* x, const Span& s, T* out, bool reverse) {
+  constexpr int kRows = 4;  // with their results, one set of a common L1
+  const int64_t first = reverse ? s.n - 1 : 0, step = reverse ? -1 : 1;
+  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(s.n, 1));
+  parallel_for(s.outer, (grain + kRows - 1) / kRows * kRows, [&](int64_t begin, int64_t end) {
+    int64_t o = begin;
+    for (; o + kRows <= end; o += kRows)
+      sum_along_rows<kRows, T, Acc>(x + o * s.n, s.n, out + o * s.n, first, step);
+    for (; o < end; ++o) sum_along_rows<1, T, Acc>(x + o * s.n, s.n, out + o * s.n, first, step);
+  });
+}
+
 // Running sums along n of (outer, n, inner), from the front or from the back.
 template <class T, class Acc>
 void running_sums(const T* x, const Span& s, T* out, bool reverse) {
+  if (s.inner == 1) return running_sums_of_rows<T, Acc>(x, s, out, reverse);
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(s.n * s.inner, 1));
   parallel_for(s.outer, grain, [&](int64_t begin, int64_t end) {
     Acc acc[kSpanColumns];

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/fill.h"
 #include "core/thread_pool.h"
 #include "ops/functional.h"
 
@@ -168,8 +169,7 @@ void pad_kernel(const OpCall& c) {
   char* o = static_cast<char*>(out.raw());
   alignas(8) char fill[8];
   store_scalar(fill, out.dtype(), c.attr(1).f());
-  for (int64_t i = 0; i < out.numel(); ++i)
-    std::memcpy(o + static_cast<size_t>(i) * size, fill, size);
+  fill_elements(o, fill, size, out.numel());
   // The part of input that stays (negative padding crops it).
   Tensor x = c.in(0);
   Dims start(x.dim(), 0);

@@ -1,0 +1,106 @@
+"""Ways that some shapes and values take: each gives what the long way gives."""
+
+from __future__ import annotations
+
+import annx
+import numpy as np
+import pytest
+from annx import _core
+
+ops = _core.ops
+RNG = np.random.default_rng(5)
+
+
+def test_a_power_of_two_is_a_product_eager_and_captured() -> None:
+    x = RNG.standard_normal((7, 33)).astype(np.float32)
+    x[0, :4] = [np.inf, -np.inf, np.nan, -0.0]
+    assert np.array_equal((annx.tensor(x) ** 2).numpy(), x * x, equal_nan=True)
+    step = annx.jit(lambda t: (t**2.0).sum(1))
+    want = (annx.tensor(x) ** 2.0).sum(1).numpy()
+    for _ in range(3):
+        assert np.array_equal(step(annx.tensor(x)).numpy(), want, equal_nan=True)
+
+
+def test_the_gradient_of_a_power_of_two() -> None:
+    x = annx.tensor([1.5, -2.0, 0.0], requires_grad=True)
+    (x**2).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [3.0, -4.0, 0.0]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("n", [1, 2, 31])
+def test_rows_of_running_sums_do_not_depend_on_their_neighbours(rows: int, n: int) -> None:
+    x = RNG.standard_normal((rows, n)).astype(np.float32)
+    whole = ops.cumsum(annx.tensor(x), 1).numpy()
+    want = np.cumsum(x.astype(np.float64), 1).astype(np.float32)
+    assert np.array_equal(whole, want)
+    for r in range(rows):
+        assert np.array_equal(ops.cumsum(annx.tensor(x[r]), 0).numpy(), want[r])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_conversions_of_halves_by_any_length(dtype: str) -> None:
+    kind = getattr(annx, dtype)
+    bits = np.arange(65536, dtype=np.uint32)
+    if dtype == "float16":
+        wide = bits.astype(np.uint16).view(np.float16).astype(np.float32)
+    else:
+        wide = (bits << 16).view(np.float32)
+    with np.errstate(all="ignore"):
+        wide = np.concatenate([wide, np.nextafter(wide, np.float32(9)), wide * np.float32(1.0009)])
+    whole = annx.tensor(wide).to(kind).to(annx.float32).numpy()
+    for n in (1, 2, 15, 16, 17, 33):
+        part = annx.tensor(wide[-n:]).to(kind).to(annx.float32).numpy()
+        assert np.array_equal(part, whole[-n:], equal_nan=True)
+    if dtype == "float16":
+        with np.errstate(over="ignore"):
+            want = wide.astype(np.float16).astype(np.float32)
+        assert np.array_equal(whole, want, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_])
+@pytest.mark.parametrize("diagonal", [-9, -3, -1, 0, 1, 4, 9])
+def test_triangles_of_any_dtype(dtype: type, diagonal: int) -> None:
+    x = (RNG.standard_normal((2, 4, 6)) * 9).astype(dtype)
+    t = annx.from_numpy(x)
+    assert np.array_equal(ops.tril(t, diagonal).numpy(), np.tril(x, diagonal))
+    assert np.array_equal(ops.triu(t, diagonal).numpy(), np.triu(x, diagonal))
+    assert ops.tril(t, diagonal).numpy().dtype == x.dtype
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "step"), [(0, 9, 1), (5, -7, -3), (2**53 - 2, 2**53, 1), (0.5, 4, 0.75)]
+)
+def test_arange_counts_as_double_does(start: float, end: float, step: float) -> None:
+    want = start + np.arange(np.ceil((end - start) / step)) * step
+    for kind, name in ((annx.float32, np.float32), (annx.int64, np.int64)):
+        got = ops.arange(start, end, step, dtype=kind).numpy()
+        assert np.array_equal(got, want.astype(name))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.5, -1.0, 257.0])
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 100])
+def test_fills_of_any_size(value: float, n: int) -> None:
+    for kind in ("float32", "float64", "float16", "int64", "int32"):
+        got = ops.full([n], value, dtype=getattr(annx, kind)).numpy()
+        want = np.full(n, value, kind)
+        assert got.tobytes() == want.tobytes()
+
+
+def test_logic_of_bytes_that_are_not_one() -> None:
+    a = np.array([0, 1, 0, 1, 0] * 9, bool)
+    b = np.roll(a, 1)
+    x, y = annx.from_numpy(a), annx.from_numpy(b)
+    assert np.array_equal(ops.logical_xor(x, y).numpy(), a ^ b)
+    assert np.array_equal(ops.logical_not(x).numpy(), ~a)
+    assert np.array_equal((x + y).numpy(), a | b)
+    assert np.array_equal(ops.maximum(x, y).numpy(), a | b)
+
+
+def test_large_outputs_are_the_small_ones() -> None:
+    """From 16 MiB on stores go past the caches and blocks are huge pages."""
+    x = RNG.standard_normal((1 << 22) + 33).astype(np.float32)
+    t = annx.from_numpy(x)
+    assert np.array_equal((t + t).numpy(), x + x)
+    assert np.array_equal(t.relu().numpy(), np.maximum(x, 0))
