@@ -162,7 +162,7 @@ def test_modules(name: str) -> None:
 OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
     "sgd": lambda p: optim.SGD(p, lr=0.1),
     "momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
-    "nesterov": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "nesterov": lambda p: optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True, weight_decay=0.01),
     "adam": lambda p: optim.Adam(p, lr=0.01),
     "amsgrad": lambda p: optim.Adam(p, lr=0.01, amsgrad=True),
     "adamw": lambda p: optim.AdamW(p, lr=0.01, weight_decay=0.1),

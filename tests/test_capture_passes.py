@@ -132,3 +132,91 @@ def test_large_constants_and_random_numbers_are_made_by_every_replay() -> None:
     assert not np.array_equal(a, b)
     assert "full" in names(f)
     assert "random_uniform" in names(f)
+
+
+@pytest.mark.parametrize("target", annx._core.supported_targets())
+@pytest.mark.parametrize("kind", ["none", "tanh", "silu"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_derivatives_are_computed_with_the_value(kind: str, dtype: Any, target: str) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((67, 33)) * 4).astype(dtype)
+    x[0, :9] = [0.0, -0.0, np.inf, -np.inf, 30, -30, 1e-30, -1e-40, 13.3]
+    scale = annx.tensor(rng.standard_normal((67, 33)).astype(dtype))
+
+    def f(x: annx.Tensor) -> annx.Tensor:
+        h = x * 1.5
+        return (F.silu(h) if kind == "silu" else F.gelu(h, approximate=kind)) * scale
+
+    before = annx._core.active_target()
+    try:
+        annx._core.set_target("scalar")
+        eager, _ = gradient_twice(f, x, False)
+        annx._core.set_target(target)
+        bits, step = gradient_twice(f, x, True)
+    finally:
+        annx._core.set_target(before)
+    assert bits == eager
+    name = {"none": "gelu_erf", "tanh": "gelu_tanh", "silu": "silu"}[kind]
+    assert f"{name}_and_derivative" in names(step)
+    assert f"{name}_backward" not in text(step)
+
+
+@pytest.mark.parametrize("kind", ["read again", "an argument", "forward"])
+def test_other_activations_stay(kind: str) -> None:
+    x = np.random.default_rng(0).standard_normal((9, 20)).astype(np.float32)
+
+    def f(x: annx.Tensor) -> annx.Tensor:
+        h = x if kind == "an argument" else x * 1.5
+        if kind == "forward":
+            return F.gelu(h.detach()) + x
+        return F.gelu(h) * (h if kind == "read again" else x)
+
+    eager, _ = gradient_twice(f, x, False)
+    bits, step = gradient_twice(f, x, True)
+    assert bits == eager
+    assert "gelu_erf_and_derivative" not in text(step)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_gradients_of_slices_are_written_side_by_side(dim: int, dtype: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((6, 12, 9)).astype(dtype)
+
+    def f(x: annx.Tensor) -> annx.Tensor:
+        a, b, c = annx.chunk(x * 2.0, 3, dim)
+        # A gradient of -0 becomes 0 where zeros are added to it.
+        return a * b.transpose(0, 1).exp().transpose(0, 1) + c * (annx.sin(a.detach()) * -0.0)
+
+    eager, _ = gradient_twice(f, x, False)
+    bits, step = gradient_twice(f, x, True)
+    assert bits == eager
+    assert "slices_backward" in names(step)
+    assert "slice_backward" not in names(step)
+
+
+@pytest.mark.parametrize("kind", ["gap", "overlap", "step", "twice", "many", "with others"])
+def test_slices_of_other_kinds(kind: str) -> None:
+    x = np.random.default_rng(0).standard_normal((5, 24)).astype(np.float32)
+
+    def f(x: annx.Tensor) -> annx.Tensor:
+        h = annx.tanh(x)
+        if kind == "gap":
+            return h[:, 2:7].sin() * h[:, 9:14]
+        if kind == "overlap":
+            return h[:, 2:7] * h[:, 6:11]
+        if kind == "step":
+            return h[:, 0:10:2] * h[:, 10:15].sin()
+        if kind == "twice":
+            return h[:, 2:7] * h[:, 2:7]
+        if kind == "many":
+            y = h[:, 0:2].sin()
+            for k in range(1, 12):
+                y = y * h[:, 2 * k : 2 * k + 2]
+            return y
+        return h[:, :12].sin() * h[:, 12:] * h.sum(1, keepdim=True)
+
+    eager, _ = gradient_twice(f, x, False)
+    bits, step = gradient_twice(f, x, True)
+    assert bits == eager
+    joined = "slices_backward" in text(step)
+    assert joined == (kind in ("gap", "many"))

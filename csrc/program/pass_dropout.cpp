@@ -13,23 +13,6 @@ bool row_major(const Value& v) {
   return v.dtype == DType::f32 && is_contiguous_layout(v.shape, v.strides);
 }
 
-// A value of bools over a buffer of its own.
-int new_mask(Program& p, const Dims& shape, int64_t numel) {
-  Buffer b;
-  b.bytes = static_cast<size_t>(numel);
-  Value v;
-  v.buffer = static_cast<int>(p.buffers.size());
-  v.dtype = DType::b8;
-  v.numel = numel;
-  v.shape = shape;
-  int64_t stride = 1;
-  v.strides = shape;
-  for (int d = shape.size() - 1; d >= 0; stride *= shape[d--]) v.strides[d] = stride;
-  p.buffers.push_back(std::move(b));
-  p.values.push_back(std::move(v));
-  return static_cast<int>(p.values.size()) - 1;
-}
-
 }  // namespace
 
 void share_dropout_masks(Program& p) {
@@ -50,7 +33,7 @@ void share_dropout_masks(Program& p) {
       if (!again && made.shape == in.shape && maker.attrs[1].f() == i.attrs[1].f()) {
         if (maker.op == ops.by_key) {
           const Dims shape = in.shape;
-          const int mask = new_mask(p, shape, in.numel);
+          const int mask = new_temporary(p, shape, DType::b8);
           maker.op = ops.and_mask;
           maker.out.push_back(mask);
         }

@@ -17,6 +17,21 @@ bool is_dense(const Value& v) {
   return covered == v.numel;
 }
 
+int new_temporary(Program& p, const Dims& shape, DType dtype) {
+  Value v;
+  v.buffer = static_cast<int>(p.buffers.size());
+  v.dtype = dtype;
+  v.shape = v.strides = shape;
+  v.numel = numel_of(shape);
+  int64_t stride = 1;
+  for (int d = shape.size() - 1; d >= 0; stride *= shape[d--]) v.strides[d] = stride;
+  Buffer b;
+  b.bytes = static_cast<size_t>(v.numel) * itemsize(dtype);
+  p.buffers.push_back(std::move(b));
+  p.values.push_back(std::move(v));
+  return static_cast<int>(p.values.size()) - 1;
+}
+
 Lifetimes::Lifetimes(const Program& p) : first(p.buffers.size(), -1), last(p.buffers.size(), -1) {
   for (size_t at = 0; at < p.instructions.size(); ++at) {
     const Instruction& i = p.instructions[at];
@@ -38,6 +53,8 @@ void optimize(Program& p) {
     fold_constants(p);
   else
     compute_known(p);
+  join_slices(p);
+  keep_derivatives(p);
   fuse_epilogues(p);
   share_dropout_masks(p);
   fuse_elementwise(p);

@@ -95,6 +95,9 @@ int64_t extent_of(const Dims& shape, const Dims& strides);
 // Whether the value covers its elements without gaps, in some order of its dimensions.
 bool is_dense(const Value& v);
 
+// A new temporary of a shape, row-major, as a value.
+int new_temporary(Program& p, const Dims& shape, DType dtype);
+
 // Position of the last instruction that reads or writes each buffer, and of the first that does.
 struct Lifetimes {
   explicit Lifetimes(const Program& p);
@@ -106,6 +109,8 @@ void remove_dead_code(Program& p);
 void merge_common_subexpressions(Program& p);
 void fold_constants(Program& p);  // of prepared programs
 void compute_known(Program& p);   // of all others
+void keep_derivatives(Program& p);
+void join_slices(Program& p);
 void fuse_epilogues(Program& p);
 void share_dropout_masks(Program& p);
 void fuse_elementwise(Program& p);

@@ -1,7 +1,9 @@
 // Activations: the formulas are in rows.def; gelu and prelu are put together here.
 #include <cstring>
 
+#include "core/thread_pool.h"
 #include "ops/activation/gradient.h"
+#include "ops/activation/kept.h"
 #include "ops/activation/kernels.h"
 #include "ops/defs.h"
 #include "ops/elementwise/unary_rule.h"
@@ -63,7 +65,50 @@ TensorList prelu(const OpCall& c) {
   return {ops::where(ops::gt(x, ops::number(0)), x, ops::mul(x, w))};
 }
 
+void both_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({c.in(0).shape(), c.in(0).dtype()});
+  specs.push_back({c.in(0).shape(), c.in(0).dtype()});
+}
+
+template <class T>
+void both_run(BothFn<T> fn, const OpCall& c) {
+  const T* x = c.in(0).data<T>();
+  T *y = c.out(0).data<T>(), *d = c.out(1).data<T>();
+  parallel_for(c.in(0).numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+    fn(x + begin, y + begin, d + begin, end - begin);
+  });
+}
+
+template <BothKernel ActivationKernels::* kernel>
+void both_kernel(const OpCall& c) {
+  const BothKernel& k = activation_kernels().*kernel;
+  if (c.in(0).dtype() == DType::f32)
+    both_run(k.f32, c);
+  else
+    both_run(k.f64, c);
+}
+
+#define ANNX_BOTH(id)                                                                \
+  const OpDef id##_both_def = {.name = #id "_and_derivative",                        \
+                               .signature = "",                                      \
+                               .doc = "",                                            \
+                               .infer = both_infer,                                  \
+                               .kernel = both_kernel<&ActivationKernels::id##_both>, \
+                               .flags = kInternal};
+ANNX_BOTH(gelu_erf)
+ANNX_BOTH(gelu_tanh)
+ANNX_BOTH(silu)
+#undef ANNX_BOTH
+
 }  // namespace
+
+const KeptActivation* kept_activations() {
+  static const KeptActivation all[kKeptActivations] = {
+      {&def::gelu_erf, &gelu_erf_backward_def, &gelu_erf_both_def},
+      {&def::gelu_tanh, &gelu_tanh_backward_def, &gelu_tanh_both_def},
+      {&def::silu, &silu_backward_def, &silu_both_def}};
+  return all;
+}
 
 namespace def {
 

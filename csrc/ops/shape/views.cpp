@@ -4,6 +4,7 @@
 
 #include "core/thread_pool.h"
 #include "ops/functional.h"
+#include "ops/shape/slices.h"
 
 namespace annx {
 namespace {
@@ -225,29 +226,11 @@ void expand_rule(BackwardCall& b) { b.set(0, ops::sum_to(b.grad(), b.input_shape
 
 // slice, select, unsqueeze, squeeze -------------------------------------------------------------
 
-// Python's slice arithmetic for one dimension: begin and count for a non-zero step.
-struct Range {
-  int64_t begin, count;
-};
-Range slice_range(int64_t size, int64_t start, int64_t stop, int64_t step, const char* op) {
-  ANNX_CHECK(step != 0, value, op, "expected a non-zero step but got 0");
-  const int64_t low = step > 0 ? 0 : -1, high = step > 0 ? size : size - 1;
-  auto clip = [&](int64_t v) {
-    if (v < 0) v += size;
-    return std::clamp(v, low, high);
-  };
-  // The ends of int64 stand for an open side, as in x[::-1].
-  const int64_t a = start == INT64_MAX ? high : start == INT64_MIN ? low : clip(start);
-  const int64_t b = stop == INT64_MAX ? high : stop == INT64_MIN ? low : clip(stop);
-  const int64_t count = step > 0 ? (b - a + step - 1) / step : (a - b - step - 1) / -step;
-  return {a, std::max<int64_t>(count, 0)};
-}
-
 void slice_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(0);
   const int d = normalize_dim(c.attr(0).i(), x.dim(), "slice");
   ANNX_CHECK(x.dim() > 0, index, "slice", "expected at least one dimension but got a scalar");
-  const Range r = slice_range(x.size(d), c.attr(1).i(), c.attr(2).i(), c.attr(3).i(), "slice");
+  const SliceRange r = slice_range(x.size(d), c.attr(1).i(), c.attr(2).i(), c.attr(3).i(), "slice");
   Dims shape = x.shape(), strides = x.strides();
   shape[d] = r.count;
   strides[d] *= c.attr(3).i();
@@ -269,7 +252,8 @@ void slice_backward_kernel(const OpCall& c) {
   const Tensor& out = c.out();
   const Tensor& g = c.in(0);
   const int d = normalize_dim(c.attr(1).i(), out.dim(), "slice");
-  const Range r = slice_range(out.size(d), c.attr(2).i(), c.attr(3).i(), c.attr(4).i(), "slice");
+  const SliceRange r =
+      slice_range(out.size(d), c.attr(2).i(), c.attr(3).i(), c.attr(4).i(), "slice");
   GradModeGuard no_grad(false);
   const Tensor source = ops::contiguous(g);
   const int64_t step = c.attr(4).i();
