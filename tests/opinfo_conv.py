@@ -126,6 +126,13 @@ def samples(rng: np.random.Generator) -> list[Sample]:
     add(1, (40, 3, 1), (3, 3), (9, 9), stride=2, padding=1)
     add(2, (20, 20, 20), (3, 3), (12, 12), True, padding=1)
     add(1, (1, 4, 1), (3, 3), (40, 40), padding=1)
+    # Depthwise: whole vectors of channels and a rest, strips of pixels and single ones, phases.
+    for transposed in (False, True):
+        add(2, (20, 20, 20), (3, 3), (5, 12), stride=2, padding=1, transposed=transposed)
+        add(1, (17, 17, 17), (5, 3), (6, 9), True, stride=(1, 2), padding=2, transposed=transposed)
+        add(1, (16, 16, 16), (2, 5), (4, 14), stride=3, dilation=(1, 2), transposed=transposed)
+    add(1, (16, 16, 16), (3, 3), (2, 3), True, padding=3)
+    add(1, (18, 18, 18), (2, 3, 3), (3, 4, 7), True, stride=(2, 1, 1), padding=1)
     # One and three dimensions.
     add(2, (3, 4, 1), (3,), (9,), True, stride=2, padding=1)
     add(2, (3, 4, 1), (3,), (5,), stride=2, transposed=True, output_padding=1)

@@ -26,19 +26,22 @@ struct ConvBlock {
   const T* bias;   // `vectors` vectors, added to the finished chains, or null
 };
 
-// One row of a depthwise convolution: pixel i of y is y + i y_step, its tap t is read at
-// x + i x_step + offsets[t], times w[w_offsets[t] + c]; then the bias, unless null, is added.
+// One row of a depthwise convolution, in place. Pixel i of y is at y + i y_step; tap t of filter row r
+// reads pixel first + i step + t tap of the source row x[r] if that is one of `width`, times
+// w[r][t w_step + c]; then the bias, unless null, is added.
 template <class T>
 struct DepthwiseRow {
-  int64_t pixels, channels, taps;
-  const T* x;
-  int64_t x_step;
-  const int64_t* offsets;
-  const T* w;
-  const int64_t* w_offsets;
+  int64_t pixels, channels, rows, taps;
+  const T* const* x;
+  const T* const* w;
+  int64_t w_step;
+  int64_t first, step, tap, width;
   const T* bias;
   T* y;
   int64_t y_step;
+  // Memory that the next row is the first to touch, source and y: fetched into L2 on the way.
+  const T* ahead[2];
+  int64_t ahead_size[2];
 };
 
 // Winograd, a row of tiles. 4x4 pixels every 2, pixel rows x_row apart, to 16 planes: vector v of the
@@ -80,9 +83,9 @@ struct ConvTable {
   // out[j] (+)= sum over p of b[p b_rs + j], for the lanes of `vectors` vectors.
   void (*column_sums)(const T* b, int64_t k, int64_t b_rs, int vectors, T* out, bool from_zero);
   void (*depthwise)(const DepthwiseRow<T>& row);
-  // w[t channels + c] += sum over pixels of y[i y_step + c] x[i x_step + offsets[t] + c]; here x and y
-  // are read; the row's own w and bias are not used.
-  void (*depthwise_weight)(const DepthwiseRow<T>& row, T* w);
+  // w[r][t w_step + c] += sum over pixels of y[i y_step + c] times what tap t of row r reads; here y is
+  // read; the row's own w and bias are not used.
+  void (*depthwise_weight)(const DepthwiseRow<T>& row, T* const* w);
   // out[i step + r row + j] += t[i t_rs + r length + j] for j < length, r < rows, pixel after pixel.
   // Beyond length, a vector of `out` is read and written back.
   void (*scatter)(int64_t pixels, int64_t rows, int64_t length, const T* t, int64_t t_rs, T* out,

@@ -10,6 +10,11 @@ namespace annx::conv {
 // Pixels worth a task: enough to use a weight panel many times, few enough to stay in L2.
 inline constexpr int64_t kTaskPixels = 256;
 
+// Pieces that a sum over all pixels is cut into: at least so many pixels each, so that adding up the
+// pieces costs little.
+inline constexpr int64_t kMaxPieces = 16;
+inline constexpr int64_t kPiecePixels = 1024;
+
 // 3x3 taps at every pixel by Winograd's F(2x2, 3x3).
 template <class T>
 void winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
@@ -26,6 +31,10 @@ void winograd_weight(const Correlation& c, const T* g, const T* x, T* dw, T* db)
 template <class T>
 void depthwise(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
                T* y);
+
+// The gradient of its weights.
+template <class T>
+void depthwise_weight(const Correlation& c, const T* g, const T* x, T* dw);
 
 // Transposed, few channels: what every source pixel adds to its taps, then added up.
 template <class T>

@@ -13,10 +13,6 @@
 namespace annx::conv {
 namespace {
 
-constexpr int64_t kMaxPieces = 16;
-// Pixels per piece at least: adding up the pieces then costs little beside the products.
-constexpr int64_t kPiecePixels = 1024;
-
 template <class T>
 class WeightGradient {
  public:
@@ -90,21 +86,6 @@ class WeightGradient {
       products(unit, std::min(end, unit + step), first, last, out, unit == begin);
   }
 
-  // The channels of all pixels in panels a vector wide; `pixels` become the distances in them.
-  void gather(const T* origin, std::vector<int64_t>& pixels, T* to) const {
-    constexpr int64_t kBytes = kLanes<T> * static_cast<int64_t>(sizeof(T));
-    const int64_t whole = rows_ / kLanes<T> * kLanes<T>;
-    const auto panel = static_cast<int64_t>(pixels.size()) * kLanes<T>;
-    for (size_t p = 0; p < pixels.size(); ++p, to += kLanes<T>) {
-      const T* from = origin + pixels[p];
-      T* out = to;
-      for (int64_t i = 0; i < whole; i += kLanes<T>, out += panel)
-        std::memcpy(out, from + i, kBytes);
-      std::copy_n(from + whole, rows_ - whole, out);
-      pixels[p] = static_cast<int64_t>(p) * kLanes<T>;
-    }
-  }
-
   void products(int64_t begin, int64_t end, int64_t first, int64_t last, T* out, bool from_zero) {
     Workspace<T>& memory = workspace<T>();
     std::vector<int64_t>& pixels = memory.offsets;
@@ -119,12 +100,9 @@ class WeightGradient {
       slab_size += slabs_.size(run.first, run.last);
       unit += run.rows();
     }
-    // One tap: nothing overlaps, and in panels of their own the channels come from end to end.
-    const bool gathers = c_.taps() == 1 && c_.groups == 1;
-    const int64_t gathered_size = gathers ? count * Panels<T>::whole(rows_) * kLanes<T> : 0;
-    T* slab = static_cast<T*>(memory.scratch.reserve(
-        checked_bytes(slab_size + count * padded + gathered_size, sizeof(T))));
-    T *packed = slab + slab_size, *gathered = packed + count * padded;
+    T* slab = static_cast<T*>(
+        memory.scratch.reserve(checked_bytes(slab_size + count * padded, sizeof(T))));
+    T* packed = slab + slab_size;
     const T* origin = nullptr;
     pixels.clear();
     for (int64_t unit = begin; unit < end;) {
@@ -141,11 +119,8 @@ class WeightGradient {
     }
     a.resize(static_cast<size_t>(rows_));
     c.resize(static_cast<size_t>(rows_));
-    if (gathers) gather(origin, pixels, gathered);
     for (int64_t i = 0; i < rows_; ++i) {
-      a[static_cast<size_t>(i)] = gathers
-                                      ? gathered + i / kLanes<T> * count * kLanes<T> + i % kLanes<T>
-                                      : origin + taps_[static_cast<size_t>(i)];
+      a[static_cast<size_t>(i)] = origin + taps_[static_cast<size_t>(i)];
       c[static_cast<size_t>(i)] = out + i * panels_.width();
     }
     ConvBlock<T> block = {};
@@ -191,50 +166,20 @@ class WeightGradient {
   Scratch parts_;
 };
 
-// Depthwise: one sum per channel and tap, lanes over channels.
+// One tap of every pixel: one product per group, as it lies.
 template <class T>
-void depthwise_weight(const Correlation& c, const T* g, const T* x, T* dw) {
-  const Slabs<T> slabs(c);
-  const Axis &ah = c.axis[1], &aw = c.axis[2];
-  const int64_t channels = c.groups, taps = c.taps(), units = c.units();
-  std::vector<int64_t> offsets;
-  for (int64_t t = 0; t < taps; ++t)
-    offsets.push_back(slabs.offset(t / aw.taps / ah.taps, t / aw.taps % ah.taps, t % aw.taps));
-  const int64_t width = std::max<int64_t>(1, aw.dest);
-  const int64_t pieces = std::clamp<int64_t>(units * width / kPiecePixels, 1, kMaxPieces);
-  const int64_t length = (units + pieces - 1) / pieces, size = taps * channels;
-  Scratch memory;
-  T* parts = static_cast<T*>(memory.reserve(checked_bytes(pieces * size, sizeof(T))));
-  parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
-    Scratch scratch;
-    for (int64_t piece = begin; piece < end; ++piece) {
-      T* out = parts + piece * size;
-      std::fill_n(out, size, T(0));
-      const int64_t last = std::min(units, (piece + 1) * length);
-      const int64_t step = std::max<int64_t>(1, kTaskPixels / width);
-      for (int64_t unit = piece * length; unit < last;) {
-        const Run run = Run::at_unit(c, unit, std::min(last, unit + step));
-        T* slab = static_cast<T*>(
-            scratch.reserve(checked_bytes(slabs.size(run.first, run.last), sizeof(T))));
-        const T* base = slabs.fill(x, run.image, run.plane, run.first, run.last, slab);
-        DepthwiseRow<T> row = {};
-        row.pixels = aw.dest;
-        row.channels = channels;
-        row.taps = taps;
-        row.offsets = offsets.data();
-        row.x_step = aw.base_step() * slabs.column();
-        row.y_step = channels;
-        for (int64_t h = run.first; h <= run.last; ++h) {
-          row.x = base + (ah.base(h) - ah.base(run.first)) * slabs.row();
-          row.y = const_cast<T*>(g) + (run.at + (h - run.first) * aw.dest) * channels;
-          kernels<T>().depthwise_weight(row, out);
-        }
-        unit += run.rows();
-      }
-    }
-  });
-  add_pieces(pieces, size, parts + size, parts);
-  gemm_kernels_of<T>().transpose(taps, channels, parts, channels, dw, taps);
+void pointwise_weight(const Correlation& c, const T* g, const T* x, T* dw) {
+  GemmArgs<T> args;
+  args.m = c.produce, args.n = c.reduce, args.k = c.batch * c.dest_size();
+  args.a_rs = 1, args.a_cs = c.dest_channels();
+  args.b_rs = c.source_channels(), args.b_cs = 1;
+  args.c_rs = c.reduce;
+  for (int64_t group = 0; group < c.groups; ++group) {
+    args.a = g + group * c.produce;
+    args.b = x + group * c.reduce;
+    args.c = dw + group * c.produce * c.reduce;
+    gemm(args);
+  }
 }
 
 // Sums over pixels of every channel, in pieces like the gradient's.
@@ -274,8 +219,8 @@ void convolve_weight(const ConvShape& s, const T* g, const T* x, T* dw, T* db) {
     if (db != nullptr) std::fill_n(db, s.out_channels, T(0));
     return;
   }
-  if (s.depthwise()) {
-    depthwise_weight(c, g, x, dw);
+  if (s.depthwise() || s.pointwise()) {
+    s.depthwise() ? depthwise_weight(c, g, x, dw) : pointwise_weight(c, g, x, dw);
     if (db != nullptr) bias_gradient(c, g, db);
     return;
   }

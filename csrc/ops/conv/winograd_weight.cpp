@@ -14,7 +14,6 @@
 namespace annx::conv {
 namespace {
 
-constexpr int64_t kMaxPieces = 16;
 // Tiles per piece at least: adding up the pieces then costs little beside the products.
 constexpr int64_t kPieceTiles = 256;
 // Tasks worth having: with fewer pieces the panels are shared out too, which changes no sum.
