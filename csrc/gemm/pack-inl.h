@@ -1,5 +1,8 @@
 // Packing: B into zero-filled panels of one vector, A into panels of the tile's rows.
 
+// Panels of A whose rows are read together: eight cache lines of avx2's.
+static constexpr int64_t kPackPanels = 16;
+
 // Rows are shared out evenly over tiles, as in plan.h.
 struct RowPanels {
   int64_t count, rows, extra;  // the first `extra` panels have one row more
@@ -10,21 +13,28 @@ struct RowPanels {
   }
 };
 
+// `panels` panels of R rows whose columns are contiguous: each visit to a column, which may be a page
+// from the one before, takes all of its cache lines.
 template <class T, int R>
-ANNX_INLINE void pack_a_panel(int64_t k, const T* a, int64_t a_cs, T* out) {
+ANNX_NOINLINE void pack_a_panels(int64_t panels, int64_t k, const T* a, int64_t a_cs, T* out) {
   for (int64_t p = 0; p < k; ++p) {
-    __builtin_memcpy(out, a, R * sizeof(T));
+    T* to = out;
+    for (int64_t q = 0; q < panels; ++q) {
+      __builtin_memcpy(to, a + q * R, R * sizeof(T));
+      to += R * k;
+    }
     a += a_cs;
     out += R;
   }
 }
 template <class T, int R>
-ANNX_INLINE void pack_a_rows(int64_t rows, int64_t k, const T* a, int64_t a_cs, T* out) {
+ANNX_INLINE void pack_a_rows(int64_t rows, int64_t panels, int64_t k, const T* a, int64_t a_cs,
+                             T* out) {
   if constexpr (R > 0) {
     if (rows == R) {
-      pack_a_panel<T, R>(k, a, a_cs, out);
+      pack_a_panels<T, R>(panels, k, a, a_cs, out);
     } else {
-      pack_a_rows<T, R - 1>(rows, k, a, a_cs, out);
+      pack_a_rows<T, R - 1>(rows, panels, k, a, a_cs, out);
     }
   }
 }
@@ -57,14 +67,22 @@ ANNX_INLINE void pack_a_across(int64_t rows, int64_t left, int64_t k, const T* a
 template <class T>
 static void gemm_pack_a(int64_t m, int64_t k, const T* a, int64_t a_rs, int64_t a_cs, T* out) {
   const RowPanels panels = RowPanels::of(m);
+  if (a_rs == 1) {
+    for (int64_t q = 0; q < panels.count;) {
+      const int64_t alike = q < panels.extra ? panels.extra : panels.count;
+      const int64_t count = alike - q < kPackPanels ? alike - q : kPackPanels;
+      const int64_t rows = panels.rows + (q < panels.extra ? 1 : 0);
+      pack_a_rows<T, kBlocking.rows>(rows, count, k, a, a_cs, out);
+      a += count * rows;
+      out += count * rows * k;
+      q += count;
+    }
+    return;
+  }
   int64_t left = m;
   for (int64_t q = 0; q < panels.count; ++q) {
     const int64_t rows = panels.rows + (q < panels.extra ? 1 : 0);
-    if (a_rs == 1) {
-      pack_a_rows<T, kBlocking.rows>(rows, k, a, a_cs, out);
-    } else {
-      pack_a_across(rows, left, k, a, a_rs, out);
-    }
+    pack_a_across(rows, left, k, a, a_rs, out);
     a += rows * a_rs;
     out += rows * k;
     left -= rows;

@@ -17,6 +17,12 @@ constexpr int64_t kRepackVectors = 8;
 constexpr int64_t kTasksWanted = 32;
 // Row panels that pay for bringing a B panel into L1 again.
 constexpr int64_t kTaskPanels = 4;
+// Tasks of all rows, at least, where a product could have more tasks of fewer rows.
+constexpr int64_t kFewOwnTasks = 4;
+// Of the rows of B a task packs itself, the piece that pays for a visit to each: so many bytes, or this
+// share of the row.
+constexpr int64_t kPackVisit = 512;
+constexpr int64_t kPackVisitShare = 4;
 // Packed B of the shared path, and of a slab of the blocked path.
 constexpr int64_t kSharedBytes = int64_t{3} << 20;
 constexpr int64_t kSlabBytes = int64_t{1} << 22;
@@ -92,6 +98,20 @@ void cut(const GemmShape& s, GemmPlan& plan, int64_t lanes, int64_t max_panels, 
   const int64_t least_m = ceil_div(plan.rows.panels, max_panels);
   const int64_t least_n = ceil_div(columns, std::max<int64_t>(1, max_n / width));
   int64_t best_m = least_m, best_n = least_n;
+  if (plan.path == GemmPath::own && plan.pack_b && !plan.pack_a &&
+      plan.rows.panels <= max_panels + 1) {
+    // Tasks of all rows: each packs its own columns of B and finds them in its caches.
+    const int64_t visit = std::min(kPackVisit, s.b_rs * s.item / kPackVisitShare);
+    const int64_t least = s.b_cs == 1 ? std::max<int64_t>(1, visit / (width * s.item)) : 1;
+    const int64_t most = std::max(least_n, std::min(wanted, columns / least));
+    if (most >= std::min(wanted, kFewOwnTasks)) {
+      plan.block_panels = plan.rows.panels;
+      plan.block_n = ceil_div(columns, std::max<int64_t>(1, most)) * width;
+      plan.tasks_m = 1;
+      plan.tasks_n = ceil_div(s.n, plan.block_n);
+      return;
+    }
+  }
   double best = 0;
   if (wanted > least_m * least_n) {
     const int64_t most = ceil_div(plan.rows.panels, least_m);
@@ -101,10 +121,13 @@ void cut(const GemmShape& s, GemmPlan& plan, int64_t lanes, int64_t max_panels, 
           std::min(columns, std::max(least_n, std::min(most_n, ceil_div(wanted, tasks_m))));
       const int64_t task_columns = ceil_div(columns, tasks_n);
       const double missing = static_cast<double>(std::max<int64_t>(0, wanted - tasks_m * tasks_n));
-      const double score = static_cast<double>(tasks_m * panels * tasks_n * task_columns) *
-                           (1 + 0.5 / static_cast<double>(task_columns * width / lanes) +
-                            0.5 / static_cast<double>(panels)) *
-                           (1 + 0.02 * missing);
+      const double score =
+          static_cast<double>(tasks_m * panels * tasks_n * task_columns) *
+          (1 + 0.5 / static_cast<double>(task_columns * width / lanes) +
+           0.5 / static_cast<double>(panels)) *
+          (1 + 0.02 * missing) *
+          // One task too many for two threads to share.
+          (tasks_m * tasks_n % 2 == 0 ? 1 : 1 + 0.5 / static_cast<double>(tasks_m * tasks_n));
       if (best == 0 || score < best) best = score, best_m = tasks_m, best_n = tasks_n;
       if (tasks_m >= wanted) break;
     }

@@ -50,16 +50,14 @@ struct GemmPlan {
   int vectors;           // of a tile
   int64_t width;         // columns that tasks are cut by
   GemmRows rows;         // of the whole product
-  int64_t block_panels;  // row panels per task
+  int64_t block_panels;  // row panels per task at most
   int64_t block_n;       // columns per task
   int64_t tasks_m, tasks_n;
   int64_t slab_m, slab_n;  // slab_m in tasks
   int64_t kc, nc;
 
   // First row of a task; that of task tasks_m is m.
-  int64_t first_row(int64_t task) const {
-    return rows.first(task < tasks_m ? task * block_panels : rows.panels);
-  }
+  int64_t first_row(int64_t task) const { return rows.first(task * rows.panels / tasks_m); }
   int64_t max_block_m() const { return block_panels * (rows.rows + (rows.extra > 0 ? 1 : 0)); }
 };
 
