@@ -80,7 +80,7 @@ template <class T>
 struct ConvTable {
   int vectors;  // most vectors of a panel of B
   void (*block)(const ConvBlock<T>& block);
-  // out[j] (+)= sum over p of b[p b_rs + j], for the lanes of `vectors` vectors.
+  // out[j] (+)= sum over p of b[p b_rs + j], in four chains, for the lanes of `vectors` vectors.
   void (*column_sums)(const T* b, int64_t k, int64_t b_rs, int vectors, T* out, bool from_zero);
   void (*depthwise)(const DepthwiseRow<T>& row);
   // w[r][t w_step + c] += sum over pixels of y[i y_step + c] times what tap t of row r reads; here y is

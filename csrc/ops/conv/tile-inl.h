@@ -126,10 +126,16 @@ static void conv_block(const ConvBlock<typename V::Scalar>& block) {
 template <class V>
 static void conv_column_sums(const typename V::Scalar* b, int64_t k, int64_t b_rs, int vectors,
                              typename V::Scalar* out, bool from_zero) {
-  for (int v = 0; v < vectors; ++v) {
-    V sum = from_zero ? zero<V>() : load<V>(out + v * V::lanes);
-    for (int64_t p = 0; p < k; ++p) sum = sum + load<V>(b + p * b_rs + v * V::lanes);
-    store(out + v * V::lanes, sum);
+  // Four chains, so that no addition waits for the one before.
+  for (int v = 0; v < vectors; ++v, b += V::lanes, out += V::lanes) {
+    V sum[4] = {from_zero ? zero<V>() : load<V>(out), zero<V>(), zero<V>(), zero<V>()};
+    int64_t p = 0;
+    for (; p + 4 <= k; p += 4) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) sum[i] = sum[i] + load<V>(b + (p + i) * b_rs);
+    }
+    for (; p < k; ++p) sum[0] = sum[0] + load<V>(b + p * b_rs);
+    store(out, (sum[0] + sum[1]) + (sum[2] + sum[3]));
   }
 }
 

@@ -166,23 +166,18 @@ class WeightGradient {
   Scratch parts_;
 };
 
-// One tap of every pixel: one product per group, as it lies.
+// Sums over pixels of every channel, added to `out` unless from_zero.
 template <class T>
-void pointwise_weight(const Correlation& c, const T* g, const T* x, T* dw) {
-  GemmArgs<T> args;
-  args.m = c.produce, args.n = c.reduce, args.k = c.batch * c.dest_size();
-  args.a_rs = 1, args.a_cs = c.dest_channels();
-  args.b_rs = c.source_channels(), args.b_cs = 1;
-  args.c_rs = c.reduce;
-  for (int64_t group = 0; group < c.groups; ++group) {
-    args.a = g + group * c.produce;
-    args.b = x + group * c.reduce;
-    args.c = dw + group * c.produce * c.reduce;
-    gemm(args);
+void channel_sums(int64_t pixels, int64_t channels, const T* g, T* out, bool from_zero) {
+  const auto whole = static_cast<int>(channels / kLanes<T>);
+  kernels<T>().column_sums(g, pixels, channels, whole, out, from_zero);
+  for (int64_t i = whole * kLanes<T>; i < channels; ++i) {
+    T sum = from_zero ? T(0) : out[i];
+    for (int64_t p = 0; p < pixels; ++p) sum += g[p * channels + i];
+    out[i] = sum;
   }
 }
 
-// Sums over pixels of every channel, in pieces like the gradient's.
 template <class T>
 void bias_gradient(const Correlation& c, const T* g, T* db) {
   const int64_t channels = c.dest_channels(), pixels = c.batch * c.dest_size();
@@ -193,21 +188,78 @@ void bias_gradient(const Correlation& c, const T* g, T* db) {
   parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t first = std::min(pixels, piece * length);
-      const int64_t count = std::min(pixels - first, length);
-      const T* from = g + first * channels;
-      T* out = parts + piece * channels;
-      const auto whole = static_cast<int>(channels / kLanes<T>);
-      kernels<T>().column_sums(from, count, channels, whole, out, true);
-      for (int64_t i = whole * kLanes<T>; i < channels; ++i) {
-        T sum = 0;
-        for (int64_t p = 0; p < count; ++p) sum += from[p * channels + i];
-        out[i] = sum;
-      }
+      channel_sums(std::min(pixels - first, length), channels, g + first * channels,
+                   parts + piece * channels, true);
     }
   });
   add_pieces(pieces, channels, parts + channels, parts);
   std::copy_n(parts, channels, db);
 }
+
+// One tap of every pixel: products of the pixels as they lie. A product reads its operands in strips,
+// a line here and there, and would wait for each: steps of pixels are fetched into L2 ahead of it.
+template <class T>
+class PointwiseWeight {
+ public:
+  PointwiseWeight(const Correlation& c, const T* g, const T* x, T* dw, T* db)
+      : c_(c), g_(g), x_(x), dw_(dw), db_(db), out_(c.dest_channels()), in_(c.source_channels()) {}
+
+  void run() {
+    const int64_t pixels = c_.batch * c_.dest_size(), size = out_ * c_.reduce;
+    const int64_t wanted = std::clamp<int64_t>(pixels / kPiecePixels, 1, kMaxPieces);
+    const int64_t length = (pixels + wanted - 1) / wanted;
+    const int64_t pieces = (pixels + length - 1) / length;
+    step_ = std::clamp<int64_t>(kStepBytes / ((in_ + out_) * static_cast<int64_t>(sizeof(T))), 64,
+                                kPiecePixels);
+    Scratch memory;
+    T* parts = static_cast<T*>(
+        memory.reserve(checked_bytes((pieces - 1) * size + pieces * out_, sizeof(T))));
+    T* sums = parts + (pieces - 1) * size;
+    parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        piece(i * length, std::min(pixels, (i + 1) * length), i == 0 ? dw_ : parts + (i - 1) * size,
+              sums + i * out_);
+    });
+    add_pieces(pieces, size, parts, dw_);
+    if (db_ == nullptr) return;
+    add_pieces(pieces, out_, sums + out_, sums);
+    std::copy_n(sums, out_, db_);
+  }
+
+ private:
+  static constexpr int64_t kStepBytes = 320 << 10;
+
+  static void fetch(const T* from, int64_t size) {
+    for (int64_t i = 0; i < size; i += kLanes<T>) __builtin_prefetch(from + i, 0, 2);
+  }
+
+  void piece(int64_t begin, int64_t end, T* dw, T* sums) const {
+    GemmArgs<T> args;
+    args.m = c_.produce, args.n = c_.reduce;
+    args.a_rs = 1, args.a_cs = out_;
+    args.b_rs = in_, args.b_cs = 1;
+    args.c_rs = c_.reduce;
+    for (int64_t p = begin; p < end; p += step_) {
+      const T *g = g_ + p * out_, *x = x_ + p * in_;
+      args.k = std::min(step_, end - p);
+      args.accumulate = p > begin;
+      fetch(g, args.k * out_);
+      fetch(x, args.k * in_);
+      for (int64_t group = 0; group < c_.groups; ++group) {
+        args.a = g + group * c_.produce;
+        args.b = x + group * c_.reduce;
+        args.c = dw + group * c_.produce * c_.reduce;
+        gemm(args);
+      }
+      if (db_ != nullptr) channel_sums(args.k, out_, g, sums, p == begin);
+    }
+  }
+
+  const Correlation& c_;
+  const T *g_, *x_;
+  T *dw_, *db_;
+  int64_t out_, in_, step_ = 1;
+};
 
 }  // namespace
 
@@ -219,11 +271,12 @@ void convolve_weight(const ConvShape& s, const T* g, const T* x, T* dw, T* db) {
     if (db != nullptr) std::fill_n(db, s.out_channels, T(0));
     return;
   }
-  if (s.depthwise() || s.pointwise()) {
-    s.depthwise() ? depthwise_weight(c, g, x, dw) : pointwise_weight(c, g, x, dw);
+  if (s.depthwise()) {
+    depthwise_weight(c, g, x, dw);
     if (db != nullptr) bias_gradient(c, g, db);
     return;
   }
+  if (s.pointwise()) return PointwiseWeight<T>(c, g, x, dw, db).run();
   if (c.winograd_weight()) return winograd_weight(c, g, x, dw, db);
   WeightGradient<T>(c, g, x, dw, db).run();
 }
