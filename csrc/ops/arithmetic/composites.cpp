@@ -2,13 +2,14 @@
 #include <cmath>
 #include <limits>
 
-#include "ops/functional.h"
+#include "ops/arithmetic/fused.h"
 
 namespace annx {
 namespace {
 
 TensorList lerp(const OpCall& c) {
   const Tensor &start = c.in(0), &end = c.in(1), &weight = c.in(2);
+  if (fused::takes(start)) return {fused::lerp(start, end, weight)};
   return {ops::add(start, ops::mul(weight, ops::sub(end, start)))};
 }
 
@@ -16,9 +17,11 @@ Tensor scaled(const Tensor& x, double value) {
   return value == 1 ? x : ops::mul(x, ops::number(value));
 }
 TensorList addcmul(const OpCall& c) {
+  if (fused::takes(c.in(0))) return {fused::addcmul(c.in(0), c.in(1), c.in(2), c.attr(0).f())};
   return {ops::add(c.in(0), scaled(ops::mul(c.in(1), c.in(2)), c.attr(0).f()))};
 }
 TensorList addcdiv(const OpCall& c) {
+  if (fused::takes(c.in(0))) return {fused::addcdiv(c.in(0), c.in(1), c.in(2), c.attr(0).f())};
   return {ops::add(c.in(0), scaled(ops::div(c.in(1), c.in(2)), c.attr(0).f()))};
 }
 
@@ -43,6 +46,7 @@ TensorList nan_to_num(const OpCall& c) {
   };
   const double high = c.attr(1).is_none() ? largest(x.dtype()) : c.attr(1).f();
   const double low = c.attr(2).is_none() ? -largest(x.dtype()) : c.attr(2).f();
+  if (fused::takes(x)) return {fused::nan_to_num(x, c.attr(0).f(), high, low)};
   Tensor y = replaced(x, ops::ne(x, x), c.attr(0).f());
   y = replaced(y, ops::eq(x, ops::number(INFINITY)), high);
   return {replaced(y, ops::eq(x, ops::number(-INFINITY)), low)};

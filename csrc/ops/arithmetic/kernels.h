@@ -12,6 +12,10 @@ struct ArithmeticKernels {
 #undef ANNX_BINARY
 #undef ANNX_COMPARE
   BinaryKernel where;  // inputs: condition bytes, a, b
+  // Of three operands, in one pass what two or three of the above would do; params[0]: value.
+  BinaryKernel lerp, addcmul, addcdiv, clamp;
+  BinaryKernel nan_to_num;  // params: for NaN, for infinity, for -infinity
+  BinaryKernel isfinite, isinf;
 };
 ANNX_DECLARE_KERNELS(ArithmeticKernels, arithmetic_kernels)
 

@@ -1,6 +1,7 @@
 // Arithmetic, comparisons, logic, where and clamp: the formulas of two operands are in rows.def.
 #include <cmath>
 
+#include "ops/arithmetic/fused.h"
 #include "ops/arithmetic/kernels.h"
 #include "ops/elementwise/unary_rule.h"
 
@@ -23,20 +24,24 @@ void run_binary(const OpCall& c, const KernelByDType& kernels) { run_picked(c, k
 #define ANNX_SCALAR_Number(name, forward)                                       \
   template <class T>                                                            \
   void name##_int(const void* const* in, void* out, int64_t n, const double*) { \
+    const T* x = static_cast<const T*>(in[0]);                                  \
+    const T* y = static_cast<const T*>(in[1]);                                  \
+    T* o = static_cast<T*>(out);                                                \
     for (int64_t i = 0; i < n; ++i) {                                           \
-      const auto a = IntLane<T>::load(static_cast<const T*>(in[0]) + i);        \
-      const auto b = IntLane<T>::load(static_cast<const T*>(in[1]) + i);        \
-      const auto y = ANNX_EXPRESSION(forward);                                  \
-      y.store(static_cast<T*>(out) + i);                                        \
+      const auto a = IntLane<T>::load(x + i), b = IntLane<T>::load(y + i);      \
+      const auto result = ANNX_EXPRESSION(forward);                             \
+      result.store(o + i);                                                      \
     }                                                                           \
   }
 #define ANNX_COMPARE(name, forward, doc)                                        \
   template <class T>                                                            \
   void name##_int(const void* const* in, void* out, int64_t n, const double*) { \
+    const T* x = static_cast<const T*>(in[0]);                                  \
+    const T* y = static_cast<const T*>(in[1]);                                  \
+    auto* o = static_cast<uint8_t*>(out);                                       \
     for (int64_t i = 0; i < n; ++i) {                                           \
-      const auto a = IntLane<T>::load(static_cast<const T*>(in[0]) + i);        \
-      const auto b = IntLane<T>::load(static_cast<const T*>(in[1]) + i);        \
-      static_cast<uint8_t*>(out)[i] = ANNX_EXPRESSION(forward);                 \
+      const auto a = IntLane<T>::load(x + i), b = IntLane<T>::load(y + i);      \
+      o[i] = ANNX_EXPRESSION(forward);                                          \
     }                                                                           \
   }
 #include "ops/arithmetic/rows.def"
@@ -94,8 +99,10 @@ constexpr auto instead_of(const char* name) -> const OpDef* (*)(OpCall&) {
 template <class T>
 void where_bits(const void* const* in, void* out, int64_t n, const double*) {
   const auto* c = static_cast<const uint8_t*>(in[0]);
-  for (int64_t i = 0; i < n; ++i)
-    static_cast<T*>(out)[i] = static_cast<const T*>(in[c[i] ? 1 : 2])[i];
+  const T* a = static_cast<const T*>(in[1]);
+  const T* b = static_cast<const T*>(in[2]);
+  T* o = static_cast<T*>(out);
+  for (int64_t i = 0; i < n; ++i) o[i] = c[i] ? a[i] : b[i];
 }
 
 void infer_where(const OpCall& c, OutputSpecs& specs) {
@@ -128,6 +135,7 @@ void where_rule(BackwardCall& b) {
 TensorList clamp(const OpCall& c) {
   ANNX_CHECK(c.has(1) || c.has(2), value, "clamp", "expected min or max but got neither");
   Tensor y = c.in(0);
+  if (c.has(1) && c.has(2) && fused::takes(y)) return {fused::clamp(y, c.in(1), c.in(2))};
   if (c.has(1)) y = ops::maximum(y, c.in(1));
   if (c.has(2)) y = ops::minimum(y, c.in(2));
   return {y};
@@ -142,8 +150,14 @@ TensorList logical_not(const OpCall& c) {
   return {ops::eq(truth(c.in(0)), Tensor::scalar(int64_t{0}, DType::b8))};
 }
 TensorList isnan(const OpCall& c) { return {ops::ne(c.in(0), c.in(0))}; }
-TensorList isinf(const OpCall& c) { return {ops::eq(ops::abs(c.in(0)), ops::number(INFINITY))}; }
-TensorList isfinite(const OpCall& c) { return {ops::lt(ops::abs(c.in(0)), ops::number(INFINITY))}; }
+TensorList isinf(const OpCall& c) {
+  if (fused::takes(c.in(0))) return {fused::isinf(c.in(0))};
+  return {ops::eq(ops::abs(c.in(0)), ops::number(INFINITY))};
+}
+TensorList isfinite(const OpCall& c) {
+  if (fused::takes(c.in(0))) return {fused::isfinite(c.in(0))};
+  return {ops::lt(ops::abs(c.in(0)), ops::number(INFINITY))};
+}
 
 }  // namespace
 

@@ -8,12 +8,12 @@ namespace {
 
 // Integer kernels exist for Number rows only.
 #define ANNX_INT_KERNELS_Real(name)
-#define ANNX_INT_KERNELS_Number(name)                                             \
-  template <class T>                                                              \
-  void name##_int(const void* const* in, void* out, int64_t n, const double* p) { \
-    for (int64_t i = 0; i < n; ++i)                                               \
-      name##_scalar(IntLane<T>::load(static_cast<const T*>(in[0]) + i), p)        \
-          .store(static_cast<T*>(out) + i);                                       \
+#define ANNX_INT_KERNELS_Number(name)                                                       \
+  template <class T>                                                                        \
+  void name##_int(const void* const* in, void* out, int64_t n, const double* p) {           \
+    const T* x = static_cast<const T*>(in[0]);                                              \
+    T* o = static_cast<T*>(out);                                                            \
+    for (int64_t i = 0; i < n; ++i) name##_scalar(IntLane<T>::load(x + i), p).store(o + i); \
   }
 #define ANNX_INT_FORWARD_Real(name, forward)
 #define ANNX_INT_FORWARD_Number(name, forward)             \
