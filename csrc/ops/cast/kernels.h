@@ -5,9 +5,10 @@
 
 namespace annx {
 
-// Between float32 and the half types; other pairs are left to the compiler.
+// Between float32 and the half types, and large copies; the rest is left to the compiler.
 struct CastKernels {
   ElementwiseFn f32_to_f16, f16_to_f32, f32_to_bf16, bf16_to_f32;
+  ElementwiseFn copy_stream;  // n bytes past the caches
 };
 ANNX_DECLARE_KERNELS(CastKernels, cast_kernels)
 

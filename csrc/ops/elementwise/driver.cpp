@@ -6,7 +6,6 @@
 #include "core/fill.h"
 #include "core/layout.h"
 #include "core/thread_pool.h"
-#include "gemm/kernels.h"
 
 namespace annx {
 
@@ -16,16 +15,6 @@ constexpr int64_t kTile = 1024;      // elements of a gathered tile: all operand
 constexpr int64_t kDirectRun = 256;  // inner runs this long are worth a kernel call of their own
 
 thread_local ElementwisePlan* t_plan = nullptr;
-
-// Where the output alone takes half of a usual last-level cache, writing past it wins.
-constexpr size_t kStreamBytes = size_t{16} << 20;
-
-// Stores past the caches become visible in order with those that follow.
-inline void end_stream() {
-#if defined(__x86_64__)
-  __builtin_ia32_sfence();
-#endif
-}
 
 struct Operand {
   const char* data;
@@ -96,8 +85,15 @@ void gather_typed(char* dst, const char* src, const Dims& shape, const Dims& str
       for (int64_t i = 0; i < run; ++i)
         std::memcpy(dst + i * Size, p - i * static_cast<int64_t>(Size), Size);
     } else {
-      for (int64_t i = 0; i < run; ++i)
-        std::memcpy(dst + i * Size, p + i * step * static_cast<int64_t>(Size), Size);
+      const int64_t hop = step * static_cast<int64_t>(Size);
+      int64_t i = 0;
+      for (; i + 4 <= run; i += 4, p += 4 * hop) {
+        std::memcpy(dst + i * Size, p, Size);
+        std::memcpy(dst + (i + 1) * Size, p + hop, Size);
+        std::memcpy(dst + (i + 2) * Size, p + 2 * hop, Size);
+        std::memcpy(dst + (i + 3) * Size, p + 3 * hop, Size);
+      }
+      for (; i < run; ++i, p += hop) std::memcpy(dst + i * Size, p, Size);
     }
     dst += run * Size;
     count -= run;
@@ -111,61 +107,7 @@ void gather_typed(char* dst, const char* src, const Dims& shape, const Dims& str
   }
 }
 
-// Pieces of kBand columns of the transpositions that the outer dimensions count.
-template <class T>
-void transpose_pieces(const T* x, T* out, const Dims& shape, const Dims& strides,
-                      const GemmKernelsOf<T>& kernels) {
-  constexpr int64_t kBand = 64;
-  const int n = shape.size();
-  const int64_t rows = shape[n - 1], cols = shape[n - 2];
-  const int64_t bands = (cols + kBand - 1) / kBand;
-  int64_t outer = 1;
-  for (int i = 0; i < n - 2; ++i) outer *= shape[i];
-  const int64_t grain = std::max<int64_t>(1, 16384 / (rows * std::min(cols, kBand)));
-  parallel_for(outer * bands, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t first = piece % bands * kBand;
-      int64_t rest = piece / bands, at = first;
-      T* to = out + rest * rows * cols + first * rows;
-      for (int d = n - 3; d >= 0; --d) {
-        at += rest % shape[d] * strides[d];
-        rest /= shape[d];
-      }
-      kernels.transpose(rows, std::min(kBand, cols - first), x + at, strides[n - 1], to, rows);
-    }
-  });
-}
-
-// True when the copy is a transposition of many elements, and done.
-bool copy_transposed(const Tensor& x, const Tensor& out) {
-  const size_t size = itemsize(out.dtype());
-  if (x.numel() < 64 || x.shape() != out.shape() || (size != 4 && size != 8)) return false;
-  const Dims order = memory_order(out.strides());
-  Operand from{nullptr, size, reordered(x.strides(), order), false};
-  Dims shape = reordered(x.shape(), order);
-  coalesce(shape, &from, 1);
-  const int n = shape.size();
-  if (n < 2 || from.strides[n - 2] != 1 || from.strides[n - 1] < shape[n - 2]) return false;
-  if (size == 4)
-    transpose_pieces(x.data<float>(), out.data<float>(), shape, from.strides, gemm_kernels().f32);
-  else
-    transpose_pieces(x.data<double>(), out.data<double>(), shape, from.strides, gemm_kernels().f64);
-  return true;
-}
-
-template <size_t Size>
-void copy_run(const void* const* in, void* out, int64_t n, const double*) {
-  std::memcpy(out, in[0], static_cast<size_t>(n) * Size);
-}
-
 }  // namespace
-
-void copy_elements(const Tensor& x, const Tensor& out) {
-  constexpr ElementwiseFn by_size[9] = {nullptr, copy_run<1>, copy_run<2>, nullptr,    copy_run<4>,
-                                        nullptr, nullptr,     nullptr,     copy_run<8>};
-  if (copy_transposed(x, out)) return;
-  run_elementwise(by_size[itemsize(out.dtype())], &x, 1, out, nullptr, 0.25);
-}
 
 void gather_strided(void* dst, const void* src, size_t size, const Dims& shape, const Dims& strides,
                     int64_t begin, int64_t count) {
@@ -235,10 +177,17 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
   }
 
   Operand operands[kMaxElementwiseInputs];
+  Tensor turned[kMaxElementwiseInputs];
   Dims shape = out.shape();
   for (int k = 0; k < count; ++k) {
-    operands[k] = {static_cast<const char*>(inputs[k].raw()), itemsize(inputs[k].dtype()),
-                   broadcast_strides(inputs[k], shape), false};
+    const Tensor* t = &inputs[k];
+    if (!same_layout(*t, out) && gathers_slowly(*t, out)) {
+      turned[k] = Tensor::empty_strided(shape, out.strides(), t->dtype(), t->device());
+      copy_elements(*t, turned[k]);
+      t = &turned[k];
+    }
+    operands[k] = {static_cast<const char*>(t->raw()), itemsize(t->dtype()),
+                   broadcast_strides(*t, shape), false};
   }
   if (!out.is_contiguous()) {
     const Dims order = memory_order(out.strides());
@@ -250,29 +199,41 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
     operands[k].linear = is_contiguous_layout(shape, operands[k].strides);
   const int64_t inner = shape.empty() ? 1 : shape.back();
 
+  // Runs are as long as the row where nothing has to be gathered.
+  bool gathered = inner < kDirectRun;
+  for (int k = 0; k < count; ++k)
+    gathered = gathered || !(operands[k].linear || operands[k].strides.back() == 1);
   auto tiles = [&](int64_t begin, int64_t end) {
     alignas(64) char buffer[kMaxElementwiseInputs][kTile * 8];
+    const bool direct = inner >= kDirectRun;
+    const bool scalars = shape.size() <= 1;
     int64_t filled[kMaxElementwiseInputs] = {};  // elements of a repeated scalar already in buffer
+    int64_t row = begin / inner, column = begin % inner;
     for (int64_t at = begin; at < end;) {
-      const int64_t column = at % inner;
-      const bool direct = inner >= kDirectRun;
-      int64_t run = std::min(end - at, kTile);
+      int64_t run = gathered ? std::min(end - at, kTile) : end - at;
       if (direct) run = std::min(run, inner - column);
       const void* in[kMaxElementwiseInputs];
       for (int k = 0; k < count; ++k) {
         const Operand& o = operands[k];
         const auto size = static_cast<int64_t>(o.size);
+        const int64_t step = shape.empty() ? 0 : o.strides.back();
         if (o.linear) {
           in[k] = o.data + at * size;
-        } else if (direct && o.strides.back() == 1) {
-          int64_t rest = at / inner, offset = column;
-          for (int d = shape.size() - 2; d >= 0; --d) {
+        } else if (direct && (step == 1 || step == 0)) {
+          int64_t rest = row, offset = column * step;
+          for (int d = shape.size() - 2; d > 0; --d) {
             offset += (rest % shape[d]) * o.strides[d];
             rest /= shape[d];
           }
+          if (shape.size() > 1) offset += rest * o.strides[0];
           in[k] = o.data + offset * size;
+          if (step == 0) {
+            if (!scalars || filled[k] < run) fill_elements(buffer[k], in[k], o.size, run);
+            filled[k] = run;
+            in[k] = buffer[k];
+          }
         } else {
-          const bool scalar = shape.size() <= 1 && (shape.empty() || o.strides[0] == 0);
+          const bool scalar = scalars && step == 0;
           if (!scalar || filled[k] < run) {
             gather_strided(buffer[k], o.data, o.size, shape, o.strides, at, run);
             filled[k] = run;
@@ -282,6 +243,13 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
       }
       fn(in, out_data + at * static_cast<int64_t>(out_size), run, params);
       at += run;
+      if (direct) {
+        column += run;
+        if (column == inner) {
+          column = 0;
+          ++row;
+        }
+      }
     }
     if (streams) end_stream();
   };

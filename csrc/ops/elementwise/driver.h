@@ -25,6 +25,20 @@ struct ElementwisePlan {
 // run_elementwise.
 ElementwisePlan elementwise_plan(const OpCall& c);
 
+// Where the output alone takes half of a usual last-level cache, writing past it wins.
+inline constexpr size_t kStreamBytes = size_t{16} << 20;
+
+// Stores past the caches become visible in order with those that follow.
+inline void end_stream() {
+#if defined(__x86_64__)
+  __builtin_ia32_sfence();
+#endif
+}
+
+// Whether x, of the shape of out, lies across it: then a copy in the order of out, made by
+// transposing tiles, is worth its memory.
+bool gathers_slowly(const Tensor& x, const Tensor& out);
+
 // Copies x, broadcast to the shape of out, to out of the same dtype and any dense layout.
 void copy_elements(const Tensor& x, const Tensor& out);
 
