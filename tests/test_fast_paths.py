@@ -104,3 +104,65 @@ def test_large_outputs_are_the_small_ones() -> None:
     t = annx.from_numpy(x)
     assert np.array_equal((t + t).numpy(), x + x)
     assert np.array_equal(t.relu().numpy(), np.maximum(x, 0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_pass_gives_the_bits_of_its_parts(dtype: str) -> None:
+    def draw() -> annx.Tensor:
+        return annx.from_numpy(RNG.standard_normal((5, 67)).astype(dtype))
+
+    x, y, z = draw(), draw(), draw()
+    column = draw()[:, :1]
+    low, high = ops.minimum(y, z), ops.maximum(y, z)
+    pairs = [
+        (ops.lerp(x, y, z), x + z * (y - x)),
+        (ops.lerp(x, column, 0.3), x + 0.3 * (column - x)),
+        (ops.addcmul(x, y, z, value=0.7), x + (y * z) * 0.7),
+        (ops.addcdiv(x, y, z, value=0.7), x + (y / z) * 0.7),
+        (ops.clamp(x, low, high), ops.minimum(ops.maximum(x, low), high)),
+        (ops.clamp(x, -0.5, 0.5), ops.minimum(ops.maximum(x, -0.5), 0.5)),
+    ]
+    for got, want in pairs:
+        assert got.numpy().tobytes() == want.numpy().tobytes()
+
+
+def test_gradients_of_clamp_are_shared_at_its_ends() -> None:
+    x = annx.tensor([-1.0, 0.0, 0.5, 1.0, 2.0], requires_grad=True)
+    low, high = annx.tensor(0.0, requires_grad=True), annx.tensor(1.0, requires_grad=True)
+    one = ops.clamp(x, low, high)
+    one.backward(annx.ones(5))
+    assert x.grad is not None
+    assert low.grad is not None
+    assert high.grad is not None
+    assert x.grad.tolist() == [0.0, 0.5, 1.0, 0.5, 0.0]
+    assert (low.grad.item(), high.grad.item()) == (1.5, 1.5)
+
+
+def test_numbers_that_are_not_finite() -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 3.4e38, -0.0] * 7, np.float32)
+    t = annx.tensor(x)
+    assert np.array_equal(ops.isfinite(t).numpy(), np.isfinite(x))
+    assert np.array_equal(ops.isinf(t).numpy(), np.isinf(x))
+    want = np.nan_to_num(x, nan=1.0, neginf=-2.0)
+    assert np.array_equal(ops.nan_to_num(t, 1.0, neginf=-2.0).numpy(), want)
+
+
+@pytest.mark.parametrize("shape", [(3, 300, 70), (2, 3, 5), (1, 4, 1), (64, 64, 4)])
+def test_elementwise_of_operands_that_lie_across(shape: tuple[int, ...]) -> None:
+    x = RNG.standard_normal(shape).astype(np.float32)
+    y = RNG.standard_normal(shape[::-1]).astype(np.float32)
+    a, b = annx.from_numpy(x), annx.from_numpy(y)
+    assert np.array_equal((a + b.permute(2, 1, 0)).numpy(), x + y.transpose(2, 1, 0))
+    flipped = ops.flip(a, [0, 2]) - a[:, :1]
+    assert np.array_equal(flipped.numpy(), x[::-1, :, ::-1] - x[:, :1])
+    joined = ops.concat([a, b.permute(2, 1, 0), a[:, ::2], a.flip([1])], 1)
+    want = np.concatenate([x, y.transpose(2, 1, 0), x[:, ::2], x[:, ::-1]], 1)
+    assert np.array_equal(joined.numpy(), want)
+
+
+@pytest.mark.parametrize("n", [1, 7, 63, 64, 65, 200])
+def test_all_and_any_of_rows(n: int) -> None:
+    x = np.ones((3, n), bool)
+    x[1, n - 1] = False
+    assert ops.all(annx.from_numpy(x), 1).tolist() == [True, False, True]
+    assert ops.any(annx.from_numpy(~x), 1).tolist() == [False, True, False]

@@ -107,6 +107,31 @@ TensorList count_nonzero(const OpCall& c) {
 
 void truth_infer(const OpCall& c, OutputSpecs& specs) { infer_reduced(c, specs, DType::b8); }
 
+// Whether a byte is not 0, eight at a time.
+bool any_byte(const uint8_t* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    uint64_t words[8], seen = 0;
+    std::memcpy(words, x + i, sizeof words);
+    for (uint64_t w : words) seen |= w;
+    if (seen) return true;
+  }
+  for (; i < n; ++i)
+    if (x[i]) return true;
+  return false;
+}
+
+// Rows end at the first element that decides.
+template <class F>
+struct TruthOp : PlainOp<F, uint8_t> {
+  void rows(const uint8_t* x, int64_t, int64_t rows, int64_t n, uint8_t* out, bool) const {
+    constexpr bool is_any = F::template identity<uint8_t> == 0;
+    for (int64_t r = 0; r < rows; ++r, x += n)
+      out[r] = is_any ? any_byte(x, n) : !std::memchr(x, 0, static_cast<size_t>(n));
+  }
+  const TruthOp& merge() const { return *this; }
+};
+
 template <class F>
 void truth_kernel(const OpCall& c) {
   if (c.out().numel() == 0) return;
@@ -116,7 +141,7 @@ void truth_kernel(const OpCall& c) {
     std::fill_n(out, c.out().numel(), uint8_t{F::template identity<uint8_t> != 0});
     return;
   }
-  const PlainOp<F, uint8_t> op;
+  const TruthOp<F> op;
   reduce_axes(x.data<uint8_t>(), x.shape(), axes_of(c.attr(0), x.dim(), c.name()), out, op);
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/fill.h"
 #include "core/thread_pool.h"
+#include "ops/elementwise/driver.h"
 #include "ops/functional.h"
 
 namespace annx {
@@ -41,11 +42,17 @@ void concat_kernel(const OpCall& c) {
   char* at = static_cast<char*>(out.raw());
   for (const Tensor& t : c.inputs) {
     if (t.numel() == 0) continue;
-    const Tensor source = ops::contiguous(t);
-    const size_t row = static_cast<size_t>(source.numel() / outer) * size;
-    for (int64_t o = 0; o < outer; ++o)
-      std::memcpy(at + static_cast<size_t>(o) * out_row,
-                  static_cast<const char*>(source.raw()) + static_cast<size_t>(o) * row, row);
+    const int64_t count = t.numel() / outer;
+    const size_t row = static_cast<size_t>(count) * size;
+    const char* from = static_cast<const char*>(t.raw());
+    const bool whole = t.is_contiguous();
+    for (int64_t o = 0; o < outer; ++o) {
+      char* to = at + static_cast<size_t>(o) * out_row;
+      if (whole)
+        std::memcpy(to, from + static_cast<size_t>(o) * row, row);
+      else
+        gather_strided(to, from, size, t.shape(), t.strides(), o * count, count);
+    }
     at += row;
   }
 }
