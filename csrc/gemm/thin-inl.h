@@ -1,8 +1,10 @@
 // Products of few rows: elements of B are used too seldom to be worth packing. B is read once, in the
 // order in which it lies in memory.
 
-// Bytes of B that L2 surely holds.
+// Bytes of a task's B: that L2 surely holds, and from which on all of B is likely to come from memory,
+// whose prefetchers do not follow short pieces.
 static constexpr int64_t kThinNear = int64_t{1} << 19;
+static constexpr int64_t kThinFar = int64_t{1} << 20;
 
 // Rows of B lie in one piece: P of them at a time are added to the rows of C, which stay in L1.
 template <class V, int R, int P>
@@ -76,41 +78,59 @@ struct ThinSum<double> {
   ANNX_INLINE_MEMBER void add(double a, __m256d b) { v = _mm256_fmadd_pd(_mm256_set1_pd(a), b, v); }
 };
 
-// kBlock columns and kBlock steps of the chains of R rows; the sums of two rows are `step` apart.
-template <int R>
+// kBlock columns and kBlock steps of the chains of R rows, S times: the columns of two squares follow on,
+// the sums of two rows are `step` apart. Elements of A are spread once for all squares.
+template <int R, int S>
 ANNX_INLINE void thin_square(const float* x, int64_t x_rs, const float* a, int64_t a_rs,
                              int64_t a_cs, ThinSum<float>* sums, int step) {
 #pragma GCC unroll 2
   for (int half = 0; half < 2; ++half) {
-    const float* p = x + 4 * half;
-    const __m256 r0 = transpose_halves(p, p + 4 * x_rs);
-    const __m256 r1 = transpose_halves(p + x_rs, p + 5 * x_rs);
-    const __m256 r2 = transpose_halves(p + 2 * x_rs, p + 6 * x_rs);
-    const __m256 r3 = transpose_halves(p + 3 * x_rs, p + 7 * x_rs);
-    const __m256 t0 = _mm256_unpacklo_ps(r0, r1);
-    const __m256 t1 = _mm256_unpackhi_ps(r0, r1);
-    const __m256 t2 = _mm256_unpacklo_ps(r2, r3);
-    const __m256 t3 = _mm256_unpackhi_ps(r2, r3);
-    const __m256 c0 = _mm256_shuffle_ps(t0, t2, 0x44);
-    const __m256 c1 = _mm256_shuffle_ps(t0, t2, 0xee);
-    const __m256 c2 = _mm256_shuffle_ps(t1, t3, 0x44);
-    const __m256 c3 = _mm256_shuffle_ps(t1, t3, 0xee);
+    __m256 factors[R][4];
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
-      const float* row = a + i * a_rs + 4 * half * a_cs;
-      sums[i * step].add(row[0], c0);
-      sums[i * step].add(row[a_cs], c1);
-      sums[i * step].add(row[2 * a_cs], c2);
-      sums[i * step].add(row[3 * a_cs], c3);
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) {
+        factors[i][q] = _mm256_broadcast_ss(a + i * a_rs + (4 * half + q) * a_cs);
+      }
+    }
+    const float* low = x + 4 * half;
+#pragma GCC unroll 4
+    for (int s = 0; s < S; ++s) {
+      const float* high = low + 4 * x_rs;
+      // Two addresses and three distances: of many squares GCC would keep one address for each row, on
+      // the stack.
+      asm("" : "+r"(low), "+r"(high));
+      const __m256 r0 = transpose_halves(low, high);
+      const __m256 r1 = transpose_halves(low + x_rs, high + x_rs);
+      const __m256 r2 = transpose_halves(low + 2 * x_rs, high + 2 * x_rs);
+      const __m256 r3 = transpose_halves(low + 3 * x_rs, high + 3 * x_rs);
+      low = high + 4 * x_rs;
+      const __m256 t0 = _mm256_unpacklo_ps(r0, r1);
+      const __m256 t1 = _mm256_unpackhi_ps(r0, r1);
+      const __m256 t2 = _mm256_unpacklo_ps(r2, r3);
+      const __m256 t3 = _mm256_unpackhi_ps(r2, r3);
+      const __m256 c0 = _mm256_shuffle_ps(t0, t2, 0x44);
+      const __m256 c1 = _mm256_shuffle_ps(t0, t2, 0xee);
+      const __m256 c2 = _mm256_shuffle_ps(t1, t3, 0x44);
+      const __m256 c3 = _mm256_shuffle_ps(t1, t3, 0xee);
+#pragma GCC unroll 4
+      for (int i = 0; i < R; ++i) {
+        __m256& sum = sums[i * step + s].v;
+        sum = _mm256_fmadd_ps(factors[i][0], c0, sum);
+        sum = _mm256_fmadd_ps(factors[i][1], c1, sum);
+        sum = _mm256_fmadd_ps(factors[i][2], c2, sum);
+        sum = _mm256_fmadd_ps(factors[i][3], c3, sum);
+      }
     }
   }
 }
-template <int R>
+template <int R, int S>
 ANNX_INLINE void thin_square(const double* x, int64_t x_rs, const double* a, int64_t a_rs,
                              int64_t a_cs, ThinSum<double>* sums, int step) {
-#pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {
-    const double* p = x + 2 * half;
+#pragma GCC unroll 4
+  for (int part = 0; part < 2 * S; ++part) {
+    const int half = part % 2;
+    const double* p = x + part / 2 * 4 * x_rs + 2 * half;
     const __m256d r0 = transpose_halves(p, p + 2 * x_rs);
     const __m256d r1 = transpose_halves(p + x_rs, p + 3 * x_rs);
     const __m256d c0 = _mm256_unpacklo_pd(r0, r1);
@@ -118,8 +138,8 @@ ANNX_INLINE void thin_square(const double* x, int64_t x_rs, const double* a, int
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
       const double* row = a + i * a_rs + 2 * half * a_cs;
-      sums[i * step].add(row[0], c0);
-      sums[i * step].add(row[a_cs], c1);
+      sums[i * step + part / 2].add(row[0], c0);
+      sums[i * step + part / 2].add(row[a_cs], c1);
     }
   }
 }
@@ -142,18 +162,20 @@ struct ThinSum {
   ANNX_INLINE_MEMBER void store(T* p) const { annx::ANNX_TARGET::store(p, v); }
   ANNX_INLINE_MEMBER void add(T a, V b) { v = fma(splat<V>(a), b, v); }
 };
-template <int R, class T>
+template <int R, int S, class T>
 ANNX_INLINE void thin_square(const T* x, int64_t x_rs, const T* a, int64_t a_rs, int64_t a_cs,
                              ThinSum<T>* sums, int step) {
   constexpr int kBlock = ThinSum<T>::kBlock;
   alignas(64) T block[kBlock * kBlock];
-  for (int i = 0; i < kBlock; i += kTransposeBlock<T>) {
-    for (int q = 0; q < kBlock; q += kTransposeBlock<T>)
-      transpose_block(x + i * x_rs + q, x_rs, block + q * kBlock + i, kBlock);
-  }
-  for (int q = 0; q < kBlock; ++q) {
-    const auto column = ThinSum<T>::load(block + q * kBlock).v;
-    for (int i = 0; i < R; ++i) sums[i * step].add(a[i * a_rs + q * a_cs], column);
+  for (int s = 0; s < S; ++s, x += kBlock * x_rs) {
+    for (int i = 0; i < kBlock; i += kTransposeBlock<T>) {
+      for (int q = 0; q < kBlock; q += kTransposeBlock<T>)
+        transpose_block(x + i * x_rs + q, x_rs, block + q * kBlock + i, kBlock);
+    }
+    for (int q = 0; q < kBlock; ++q) {
+      const auto column = ThinSum<T>::load(block + q * kBlock).v;
+      for (int i = 0; i < R; ++i) sums[i * step + s].add(a[i * a_rs + q * a_cs], column);
+    }
   }
 }
 #endif
@@ -163,9 +185,12 @@ ANNX_INLINE bool thin_conflict(const GemmThin<T>& g) {
   return g.b_cs * static_cast<int64_t>(sizeof(T)) % 1024 == 0;
 }
 
+// Bytes of a piece of a column: 32 of them stay in L1.
+static constexpr int64_t kThinPiece = 512;
+
 // Columns j, j + 1, …, S squares of them; the first `done` of them are finished and stay.
 template <class T, int R, int S>
-ANNX_NOINLINE void thin_squares(const GemmThin<T>& g, int64_t j, int64_t done) {
+ANNX_NOINLINE void thin_squares(const GemmThin<T>& g, int64_t j, int64_t done, bool crowded) {
   constexpr int kBlock = ThinSum<T>::kBlock;
   ThinSum<T> sums[R][S];
   alignas(64) T edge[kBlock];
@@ -180,17 +205,39 @@ ANNX_NOINLINE void thin_squares(const GemmThin<T>& g, int64_t j, int64_t done) {
   const T* b = g.b + j * g.b_cs;
   const T* a = g.a;
   const int64_t a_rs = g.a_rs, a_cs = g.a_cs, b_cs = g.b_cs;
-  // Where columns fall on the same sets of L1, their cache lines are used up one square at a time.
-  const int64_t visit = S == 2 && thin_conflict(g) ? 32 : kBlock;
   int64_t p = 0;
-  for (; p + visit <= g.k; p += visit) {
-#pragma GCC unroll 4
-    for (int s = 0; s < S; ++s) {
-      for (int64_t q = 0; q < visit; q += kBlock) {
-        thin_square<R>(b + s * kBlock * b_cs + p + q, b_cs, a + (p + q) * a_cs, a_rs, a_cs,
-                       &sums[0][s], S);
+  if constexpr (S == 4) {
+    // Columns that all fall on one set of L1 are read piece by piece, each from end to end.
+    constexpr int64_t kPiece = kThinPiece / static_cast<int64_t>(sizeof(T));
+    constexpr int64_t kPieceRs = kPiece + kBlock;
+    while (crowded && p + kBlock <= g.k) {
+      alignas(64) T near[S * kBlock * kPieceRs];
+      const int64_t length = g.k - p < kPiece ? (g.k - p) / kBlock * kBlock : kPiece;
+      for (int64_t i = 0; i < S * kBlock; ++i) {
+        for (int64_t q = 0; q < length; q += kBlock) {
+          ThinSum<T>::load(b + i * b_cs + p + q).store(near + i * kPieceRs + q);
+        }
+      }
+      for (int64_t q = 0; q < length; q += kBlock) {
+        thin_square<R, S>(near + q, kPieceRs, a + (p + q) * a_cs, a_rs, a_cs, &sums[0][0], S);
+      }
+      p += length;
+    }
+  }
+  if (S == 2 && thin_conflict(g)) {
+    // Where fewer do, their cache lines are used up one square at a time.
+    for (; p + 32 <= g.k; p += 32) {
+#pragma GCC unroll 2
+      for (int s = 0; s < S; ++s) {
+        for (int64_t q = 0; q < 32; q += kBlock) {
+          thin_square<R, 1>(b + s * kBlock * b_cs + p + q, b_cs, a + (p + q) * a_cs, a_rs, a_cs,
+                            &sums[0][s], S);
+        }
       }
     }
+  }
+  for (; p + kBlock <= g.k; p += kBlock) {
+    thin_square<R, S>(b + p, b_cs, a + p * a_cs, a_rs, a_cs, &sums[0][0], S);
   }
   for (; p < g.k; ++p) {
 #pragma GCC unroll 4
@@ -247,13 +294,15 @@ ANNX_NOINLINE void thin_columns(const GemmThin<T>& g) {
   if constexpr (R == 1) {
     // More chains hide the latency of fma; but out of memory more columns are more streams than the
     // prefetchers follow.
-    if (!thin_conflict(g) && g.k * g.n * static_cast<int64_t>(sizeof(T)) <= kThinNear) {
-      for (; j + 4 * kBlock <= g.n; j += 4 * kBlock) thin_squares<T, R, 4>(g, j, 0);
+    const int64_t bytes = g.k * g.n * static_cast<int64_t>(sizeof(T));
+    const bool crowded = g.b_cs * static_cast<int64_t>(sizeof(T)) % 4096 == 0 && bytes <= kThinFar;
+    if (crowded || (!thin_conflict(g) && bytes <= kThinNear)) {
+      for (; j + 4 * kBlock <= g.n; j += 4 * kBlock) thin_squares<T, R, 4>(g, j, 0, crowded);
     }
   }
-  for (; j + 2 * kBlock <= g.n; j += 2 * kBlock) thin_squares<T, R, 2>(g, j, 0);
-  for (; j + kBlock <= g.n; j += kBlock) thin_squares<T, R, 1>(g, j, 0);
-  if (j < g.n) thin_squares<T, R, 1>(g, g.n - kBlock, j - (g.n - kBlock));
+  for (; j + 2 * kBlock <= g.n; j += 2 * kBlock) thin_squares<T, R, 2>(g, j, 0, false);
+  for (; j + kBlock <= g.n; j += kBlock) thin_squares<T, R, 1>(g, j, 0, false);
+  if (j < g.n) thin_squares<T, R, 1>(g, g.n - kBlock, j - (g.n - kBlock), false);
 }
 
 template <class V>

@@ -292,6 +292,8 @@ TEST(few_rows_and_few_columns) {
     check_few<float>(m, 1100, 130, false, 948);
     check_few<double>(m, 300, 257, true, 255);
     check_few<double>(m, 1030, 70, true, 0);
+    check_few<float>(m, 70, 300, true, 724);
+    check_few<double>(m, 70, 200, true, 312);
   }
 }
 
