@@ -19,10 +19,17 @@ inline void fill_elements(void* out, const void* value, size_t size, int64_t n) 
     std::memset(o, pattern[0], bytes);
     return;
   }
-  size_t at = 0;
-  for (; at + sizeof pattern <= bytes; at += sizeof pattern)
-    std::memcpy(o + at, pattern, sizeof pattern);
-  std::memcpy(o + at, pattern, bytes - at);
+  // What stands already is copied on, twice as much each time: the library's copies are wider than
+  // what this file may be compiled to.
+  constexpr size_t kBlock = 4096;
+  size_t at = bytes < sizeof pattern ? bytes : sizeof pattern;
+  std::memcpy(o, pattern, at);
+  while (at < bytes) {
+    const size_t have = at < kBlock ? at : kBlock;
+    const size_t more = bytes - at < have ? bytes - at : have;
+    std::memcpy(o + at, o, more);
+    at += more;
+  }
 }
 
 }  // namespace annx

@@ -61,6 +61,7 @@ ANNX_INLINE void map3(const typename V::Scalar* a, const typename V::Scalar* b,
 // anyway: memory then sees one write instead of a read and a write. The machine's own prefetcher
 // keeps too few lines in flight beside such stores: these ask further ahead.
 constexpr int64_t kStreamAhead = 2048;  // bytes
+constexpr int64_t kStreamRun = 16384;   // elements
 
 template <class T>
 ANNX_INLINE void ask_ahead(const T* p) {
@@ -83,9 +84,11 @@ ANNX_INLINE void map2_stream(const typename V::Scalar* a, const typename V::Scal
                              typename V::Scalar* out, int64_t n, F f) {
   if (reinterpret_cast<uintptr_t>(out) % 64 != 0) return map2<V>(a, b, out, n, f);
   int64_t i = 0;
+  // A short run is a row of many, and b may be the same one again: what lies behind it is not asked.
+  const bool both = n >= kStreamRun;
   for (; i + V::lanes <= n; i += V::lanes) {
     ask_ahead(a + i);
-    ask_ahead(b + i);
+    if (both) ask_ahead(b + i);
     stream(out + i, f(load<V>(a + i), load<V>(b + i)));
   }
   if (i < n) store_n(out + i, f(load_n<V>(a + i, n - i), load_n<V>(b + i, n - i)), n - i);
