@@ -53,41 +53,50 @@ struct GradientSilu {
   }
 };
 
-// One column of vectors at a time, so that its sum stays in a register.
+// A few rows at a time, so that memory is read in its order; sums wait in L1, and those of a column
+// are added in the order of its rows.
 template <class V, class F>
 ANNX_NOINLINE void gradient_block(const GemmGradientBlock<typename V::Scalar>& block, F gradient) {
   using T = typename V::Scalar;
+  constexpr int64_t kRows = 4;
   alignas(64) T edge[V::lanes];
-  for (int64_t j = 0; j < block.cols; j += V::lanes) {
-    const int64_t n = block.cols - j < V::lanes ? block.cols - j : V::lanes;
-    const bool whole = n == V::lanes;
-    const T* grad = block.grad + j;
-    const T* saved = block.saved + j;
-    T* out = block.out + j;
-    V sum = zero<V>();
-    for (int64_t i = 0; i < block.rows; ++i) {
-      const V g = whole ? load<V>(grad) : load_n<V>(grad, n);
-      const V x = gradient(g, whole ? load<V>(saved) : load_n<V>(saved, n));
-      sum = sum + x;
-      if (block.out == nullptr) {
-      } else if (whole) {
-        store(out, x);
-      } else {
-        store(edge, x);
-        copy_few(edge, n, out);
+  const bool summed = block.sums != nullptr;
+  for (int64_t row = 0; row < block.rows; row += kRows) {
+    const int64_t rows = block.rows - row < kRows ? block.rows - row : kRows;
+    for (int64_t j = 0; j < block.cols; j += V::lanes) {
+      const int64_t n = block.cols - j < V::lanes ? block.cols - j : V::lanes;
+      const bool whole = n == V::lanes;
+      const T* grad = block.grad + row * block.grad_rs + j;
+      const T* saved = block.saved + row * block.saved_rs + j;
+      T* out = block.out + row * block.out_rs + j;
+      V sum = zero<V>();
+      if (summed && row > 0) sum = whole ? load<V>(block.sums + j) : load_n<V>(block.sums + j, n);
+      for (int64_t i = 0; i < rows; ++i) {
+        const V g = whole ? load<V>(grad) : load_n<V>(grad, n);
+        const V x = gradient(g, whole ? load<V>(saved) : load_n<V>(saved, n));
+        sum = sum + x;
+        if (block.out == nullptr) {
+        } else if (whole) {
+          store(out, x);
+        } else {
+          store(edge, x);
+          copy_few(edge, n, out);
+        }
+        grad += block.grad_rs;
+        saved += block.saved_rs;
+        out += block.out_rs;
       }
-      grad += block.grad_rs;
-      saved += block.saved_rs;
-      out += block.out_rs;
-    }
-    if (block.sums == nullptr) continue;
-    if (whole) {
-      store(block.sums + j, sum);
-    } else {
-      store(edge, sum);
-      copy_few(edge, n, block.sums + j);
+      if (!summed) continue;
+      if (whole) {
+        store(block.sums + j, sum);
+      } else {
+        store(edge, sum);
+        copy_few(edge, n, block.sums + j);
+      }
     }
   }
+  if (!summed || block.rows > 0) return;
+  for (int64_t j = 0; j < block.cols; ++j) block.sums[j] = 0;
 }
 
 template <class V>
