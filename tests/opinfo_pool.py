@@ -84,6 +84,32 @@ def max_pool_with_indices(x: Any, *args: Any, **kwargs: Any) -> Any:
     return pooled(x, axes, largest), pooled(x, axes, place)
 
 
+def max_unpool(x: Any, indices: Any, output_size: Any) -> Any:
+    size = numbers(output_size, x.ndim - 2)
+    out = np.zeros((*x.shape[:2], int(np.prod(size))), x.dtype)
+    for at in np.ndindex(*x.shape):
+        out[(*at[:2], indices[at])] = x[at]
+    return out.reshape(*x.shape[:2], *size)
+
+
+def unpool_samples(rng: np.random.Generator) -> list[Sample]:
+    def sample(shape: tuple[int, ...], places: int, size: Any) -> Sample:
+        x = rng.standard_normal(shape)
+        return (x, rng.integers(0, places, shape), size), {}
+
+    out = [
+        sample((2, 3, 4), 9, 9),  # several values meet in one place
+        sample((2, 3, 2, 3), 35, (5, 7)),
+        sample((1, 2, 2, 3, 2), 60, (3, 5, 4)),
+        sample((0, 2, 2, 2), 16, 4),
+        sample((1, 2, 3, 3), 4, 2),
+    ]
+    x = rng.standard_normal((2, 3, 6, 8))
+    values, places = max_pool_with_indices(x, 2)
+    out.append(((values, places, (6, 8)), {}))
+    return out
+
+
 def avg_pool(
     x: Any,
     kernel: Any,
@@ -187,6 +213,21 @@ RECORDS = [
         max_pool_with_indices,
         lambda rng: max_samples(rng)[:-1],
         errors("max_pool_with_indices", True),
+    ),
+    OpInfo(
+        "max_unpool",
+        max_unpool,
+        unpool_samples,
+        [
+            ((np.ones((2, 3)), WHOLE, 4), {}, ValueError, r"expected an input of shape \(N, C"),
+            ((X, X, 4), {}, TypeError, r"\[max_unpool\] expected integer indices"),
+            ((X, WHOLE[:, :1], 4), {}, ValueError, r"expected indices of shape \(1, 2, 4, 4\)"),
+            ((X, WHOLE, (4, 4, 4)), {}, ValueError, r"expected 1 or 2 numbers for output_size"),
+            ((X, WHOLE, -1), {}, ValueError, r"expected output_size of at least 0"),
+            ((X, 64 * WHOLE, 8), {}, IndexError, r"\[max_unpool\] .* below 64 but got 64"),
+            ((X, -WHOLE, 8), {}, IndexError, r"of at least 0 and below 64 but got -1"),
+            ((WHOLE, WHOLE, 4), {}, TypeError, r"\[max_unpool\] expected a floating input"),
+        ],
     ),
     OpInfo("avg_pool", avg_pool, avg_samples, errors("avg_pool", False)),
     OpInfo(

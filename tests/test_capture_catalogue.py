@@ -11,6 +11,7 @@ import annx
 import numpy as np
 import pytest
 from annx import nn, optim
+from annx.nn import functional as F
 from annx.optim import lr_scheduler
 
 STEPS = 10
@@ -155,6 +156,21 @@ MODULES: dict[str, Case] = {
     "MaxPool1d": case(lambda: nn.MaxPool1d(3, 2), CNL),
     "MaxPool2d": case(lambda: nn.MaxPool2d(2, padding=1, return_indices=True), CHW),
     "MaxPool3d": case(lambda: nn.MaxPool3d(2), CDHW),
+    "MaxUnpool1d": case(
+        lambda: nn.MaxUnpool1d(2),
+        CNL,
+        call=lambda module, x: module(*F.max_pool1d(x, 2, return_indices=True), (9,)),
+    ),
+    "MaxUnpool2d": case(
+        lambda: nn.MaxUnpool2d(3, 2, 1),
+        CHW,
+        call=lambda module, x: module(*F.max_pool2d(x, 3, 2, 1, return_indices=True), (7, 6)),
+    ),
+    "MaxUnpool3d": case(
+        lambda: nn.MaxUnpool3d(2),
+        CDHW,
+        call=lambda module, x: module(*F.max_pool3d(x, 2, return_indices=True), x.shape),
+    ),
     "ModuleDict": case(
         lambda: nn.ModuleDict({"a": nn.Linear(8, 5), "b": nn.Tanh()}),
         SEQUENCE,

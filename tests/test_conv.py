@@ -40,7 +40,8 @@ def test_as_pytorch(case, dtype):
     module.train(not entry["evaluate"])
     for b in range(entry["batches"]):
         x = tensor(golden(entry, f"{b}.in0"), DTYPES[dtype], True)
-        out = module(x)
+        more = [annx.tensor(golden(entry, f"{b}.in{i}").astype("int64")) for i in entry["integers"]]
+        out = module(x, *more)
         assert isinstance(out, annx.Tensor)
         assert_close(out, golden(entry, f"{b}.out"), dtype, "output")
         module.zero_grad()
@@ -167,6 +168,61 @@ def test_indices_of_the_maximum() -> None:
     y, index = nn.AdaptiveMaxPool1d(2, return_indices=True)(x[0, 0])
     np.testing.assert_array_equal(index.numpy()[0, 0], np.argmax(x.numpy()[0, 0, 0, :4]))
     assert nn.MaxPool2d(2, return_indices=True)(x[0])[1].shape == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("dims", "kernel", "stride", "padding", "names"),
+    [
+        (1, 3, 2, 1, "kernel_size=(3,), stride=(2,), padding=(1,)"),
+        (2, (3, 2), 2, 0, "kernel_size=(3, 2), stride=(2, 2), padding=(0, 0)"),
+        (3, 2, None, 0, "kernel_size=(2, 2, 2), stride=(2, 2, 2), padding=(0, 0, 0)"),
+    ],
+)
+def test_unpooling_puts_the_maxima_back(dims, kernel, stride, padding, names) -> None:
+    pool = getattr(nn, f"MaxPool{dims}d")(kernel, stride, padding, return_indices=True)
+    unpool = getattr(nn, f"MaxUnpool{dims}d")(kernel, stride, padding)
+    assert repr(unpool) == f"MaxUnpool{dims}d({names})"
+    x = normal(2, 3, *(9, 7, 8)[:dims])
+    values, index = pool(x)
+    back = unpool(values, index, x.shape)
+    flat, places = x.numpy().reshape(2, 3, -1), index.numpy().reshape(2, 3, -1)
+    expected = np.zeros_like(flat)
+    np.put_along_axis(expected, places, np.take_along_axis(flat, places, 2), 2)
+    np.testing.assert_array_equal(back.numpy(), expected.reshape(x.shape))
+    np.testing.assert_array_equal(unpool(values[1], index[1], x.shape[2:]).numpy(), back[1].numpy())
+    # Left out, the size is that of an input whose windows leave nothing over.
+    spans = (
+        numbers if isinstance(numbers, tuple) else (numbers,) * dims
+        for numbers in (kernel, stride or kernel)
+    )
+    fitting = [
+        (n - 1) * s - 2 * padding + k
+        for n, (k, s) in zip(values.shape[2:], zip(*spans, strict=True), strict=True)
+    ]
+    inside = annx.zeros(*values.shape, dtype=annx.int64)
+    assert unpool(values, inside).shape == (2, 3, *fitting)
+    # Each value passes on the gradient of its place.
+    if dims == 3:  # windows apart: all places differ
+        leaf, weight = values.detach().requires_grad_(), normal(*x.shape)
+        (unpool(leaf, index, x.shape) * weight).sum().backward()
+        taken = np.take_along_axis(weight.numpy().reshape(2, 3, -1), places, 2)
+        np.testing.assert_array_equal(leaf.grad.numpy(), taken.reshape(values.shape))
+
+
+def test_bad_arguments_of_unpooling() -> None:
+    y, index = F.max_pool2d(normal(1, 2, 4, 4), 2, return_indices=True)
+    assert F.max_unpool2d(y, index, 2, output_size=(5, 4)).shape == (1, 2, 5, 4)
+    with pytest.raises(ValueError, match=r"output_size\[0\] between 3 and 5 but got 6"):
+        F.max_unpool2d(y, index, 2, output_size=(6, 5))
+    with pytest.raises(ValueError, match="output_size of 2 or 4 numbers"):
+        F.max_unpool2d(y, index, 2, output_size=(4,))
+    with pytest.raises(ValueError, match="an input of 4 dimensions, or 3 without"):
+        F.max_unpool2d(y[0, 0], index[0, 0], 2)
+    with pytest.raises(ValueError, match="expected indices of shape"):
+        F.max_unpool2d(y, index[:, :1], 2)
+    for offset in (16, -16):
+        with pytest.raises(IndexError, match=r"at least 0 and below 16 but got"):
+            F.max_unpool2d(y, index + offset, 2)
 
 
 def test_maximum_of_nan_and_minus_infinity() -> None:

@@ -34,6 +34,7 @@ _ELSEWHERE = {
     "convolution",
     "max_pool",
     "max_pool_with_indices",
+    "max_unpool",
     "avg_pool",
     "adaptive_max_pool",
     "adaptive_max_pool_with_indices",

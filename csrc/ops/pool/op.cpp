@@ -373,6 +373,64 @@ TensorList avg_pool(const OpCall& c) {
                    c.attr(4), c.attr(5)});
 }
 
+// Inputs: indices (N, C, pixels); attribute: the number of places. The same, int64, within them.
+void places_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({c.in(0).shape(), DType::i64});
+}
+
+void places_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor index = ops::contiguous(ops::cast(c.in(0), DType::i64));
+  const int64_t places = c.attr(0).i(), n = index.numel();
+  const int64_t* from = index.data<int64_t>();
+  int64_t* to = c.out().data<int64_t>();
+  for (int64_t i = 0; i < n; ++i) {
+    ANNX_CHECK(from[i] >= 0 && from[i] < places, index, "max_unpool",
+               "expected indices of at least 0 and below ", places, " but got ", from[i]);
+    to[i] = from[i];
+  }
+}
+
+const OpDef places_def = {.name = "max_unpool_places",
+                          .signature = "",
+                          .doc = "",
+                          .infer = places_infer,
+                          .kernel = places_kernel,
+                          .flags = kInternal};
+
+TensorList max_unpool(const OpCall& c) {
+  const Tensor &x = c.in(0), &index = c.in(1);
+  check(c);
+  ANNX_CHECK(x.dim() >= 3 && x.dim() <= 5, value, "max_unpool",
+             "expected an input of shape (N, C, ...) with 1 to 3 spatial dimensions but got ",
+             x.shape());
+  ANNX_CHECK(is_integral(index.dtype()) && index.dtype() != DType::b8, type, "max_unpool",
+             "expected integer indices but got dtype ", index.dtype());
+  ANNX_CHECK(index.shape() == x.shape(), value, "max_unpool", "expected indices of shape ",
+             x.shape(), " but got ", index.shape());
+  const int dims = x.dim() - 2;
+  const Ints& sizes = c.attr(0).ints();
+  ANNX_CHECK(sizes.size() == 1 || sizes.size() == dims, value, "max_unpool", "expected 1 or ", dims,
+             " numbers for output_size but got ", sizes);
+  Dims shape{x.size(0), x.size(1)};
+  for (int i = 0; i < dims; ++i) {
+    const int64_t size = sizes[sizes.size() == 1 ? 0 : i];
+    ANNX_CHECK(size >= 0, value, "max_unpool", "expected output_size of at least 0 but got ",
+               sizes);
+    shape.push_back(size);
+  }
+  numel_of(shape, "max_unpool");
+  Dims to{x.size(0), x.size(1), 1}, from = to;
+  for (int i = 2; i < x.dim(); ++i) {
+    to[2] *= shape[i];
+    from[2] *= x.size(i);
+  }
+  const Tensor places = call(places_def, {ops::reshape(index, from)}, {Attr(to[2])});
+  const Tensor y =
+      call(def::scatter, {ops::zeros(to, x.dtype()), places, ops::reshape(x, from)}, {Attr(2)});
+  return {ops::reshape(y, shape)};
+}
+
 }  // namespace
 
 namespace def {
@@ -394,6 +452,15 @@ const OpDef max_pool_with_indices = {
     .signature = "max_pool_with_indices" ANNX_MAX_POOL_PARAMETERS " -> (Tensor, Tensor)",
     .doc = "As max_pool, and where in the spatial dimensions, flattened, each value came from.",
     .composite = annx::max_pool_with_indices,
+    .flags = kNoMethod};
+const OpDef max_unpool = {
+    .name = "max_unpool",
+    .signature = "max_unpool(Tensor input, Tensor indices, int[] output_size) -> Tensor",
+    .doc =
+        "Zeros of spatial sizes output_size with each value of input (N, C, ...) where indices of "
+        "the same shape, as max_pool_with_indices gives them, put it in the flattened spatial "
+        "dimensions. Where several go to one place the last one stays.",
+    .composite = annx::max_unpool,
     .flags = kNoMethod};
 const OpDef avg_pool = {
     .name = "avg_pool",

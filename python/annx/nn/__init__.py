@@ -94,6 +94,9 @@ from annx.nn._pool import AvgPool3d as AvgPool3d
 from annx.nn._pool import MaxPool1d as MaxPool1d
 from annx.nn._pool import MaxPool2d as MaxPool2d
 from annx.nn._pool import MaxPool3d as MaxPool3d
+from annx.nn._pool import MaxUnpool1d as MaxUnpool1d
+from annx.nn._pool import MaxUnpool2d as MaxUnpool2d
+from annx.nn._pool import MaxUnpool3d as MaxUnpool3d
 from annx.nn._pool import Upsample as Upsample
 from annx.nn._pool import ZeroPad2d as ZeroPad2d
 from annx.nn._rnn import GRU as GRU

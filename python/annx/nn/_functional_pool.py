@@ -106,6 +106,103 @@ def max_pool3d(
     )
 
 
+def _unpool(
+    op: str,
+    dims: int,
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Size,
+    stride: Size | None,
+    padding: Size,
+    output_size: Sequence[int] | None,
+) -> Tensor:
+    kernel = _per_dim(op, "kernel_size", kernel_size, dims)
+    step = kernel if stride is None else _per_dim(op, "stride", stride, dims)
+    border = _per_dim(op, "padding", padding, dims)
+    batched = _batched(op, input, dims)
+    usual = [
+        (n - 1) * s - 2 * p + k
+        for n, s, p, k in zip(input.shape[-dims:], step, border, kernel, strict=True)
+    ]
+    if output_size is None:
+        size = usual
+    else:
+        size = [int(n) for n in output_size]
+        if len(size) == dims + 2:
+            size = size[2:]
+        if len(size) != dims:
+            raise ValueError(
+                f"[{op}] expected output_size of {dims} or {dims + 2} numbers but got {output_size}"
+            )
+        for i, (n, m, s) in enumerate(zip(size, usual, step, strict=True)):
+            if not m - s < n < m + s:
+                raise ValueError(
+                    f"[{op}] expected output_size[{i}] between {m - s + 1} and {m + s - 1} "
+                    f"but got {n}"
+                )
+    if batched:
+        return _ops.max_unpool(input, indices, size)
+    out = _ops.max_unpool(_ops.unsqueeze(input, 0), _ops.unsqueeze(indices, 0), size)
+    return _ops.squeeze(out, 0)
+
+
+def max_unpool1d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    output_size: Sequence[int] | None = None,
+) -> Tensor:
+    """What :func:`max_pool1d` took, back in its place. See :func:`max_unpool2d`.
+
+    Shapes: input and indices ``(N, C, L)`` or ``(C, L)``.
+    """
+    return _unpool("max_unpool1d", 1, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    output_size: Sequence[int] | None = None,
+) -> Tensor:
+    """What :func:`max_pool2d` took, back in its place; zeros elsewhere.
+
+    Args:
+        input: ``(N, C, H, W)`` or ``(C, H, W)``.
+        indices: where each value goes, as ``max_pool2d(..., return_indices=True)`` returns it; of
+            several values for one place the last stays.
+        kernel_size: size of the pooling's window.
+        stride: the pooling's; the kernel size if left out.
+        padding: the pooling's.
+        output_size: size of the pooling's input, with or without ``(N, C)``, where windows left
+            some of it over; ``(H - 1) * stride - 2 * padding + kernel_size`` if left out.
+
+    Raises:
+        ValueError: output_size is not that of an input which pools to this one.
+        IndexError: an index lies outside of the output.
+    """
+    return _unpool("max_unpool2d", 2, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    output_size: Sequence[int] | None = None,
+) -> Tensor:
+    """What :func:`max_pool3d` took, back in its place. See :func:`max_unpool2d`.
+
+    Shapes: input and indices ``(N, C, D, H, W)`` or ``(C, D, H, W)``.
+    """
+    return _unpool("max_unpool3d", 3, input, indices, kernel_size, stride, padding, output_size)
+
+
 def avg_pool1d(
     input: Tensor,
     kernel_size: Size,

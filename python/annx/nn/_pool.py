@@ -95,6 +95,76 @@ class MaxPool3d(_MaxPool):
     _dims = 3
 
 
+class _MaxUnpool(Module):
+    _dims = 0
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.kernel_size = _functional_conv._per_dim(name, "kernel_size", kernel_size, self._dims)
+        self.stride = _functional_conv._per_dim(
+            name, "stride", kernel_size if stride is None else stride, self._dims
+        )
+        self.padding = _functional_conv._per_dim(name, "padding", padding, self._dims)
+
+    def forward(
+        self, input: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
+    ) -> Tensor:
+        return _functional_pool._unpool(
+            type(self).__name__,
+            self._dims,
+            input,
+            indices,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            output_size,
+        )
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """What :class:`MaxPool1d` took, back in its place. Arguments as in :class:`MaxUnpool2d`.
+
+    Shapes: input and indices ``(N, C, L)`` or without N.
+    """
+
+    _dims = 1
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """What :class:`MaxPool2d` took, back in its place; zeros elsewhere.
+
+    Args:
+        kernel_size: size of the pooling's window.
+        stride: the pooling's; the kernel size if left out.
+        padding: the pooling's.
+
+    Called with the pooling's two results and, where windows left some of its input over, the size
+    of that input, with or without ``(N, C)``.
+
+    Shapes: input and indices ``(N, C, H, W)`` or without N, output
+    ``(N, C, *((H, W) - 1) * stride - 2 * padding + kernel_size)``.
+
+    Raises:
+        ValueError: in forward: output_size is not that of an input which pools to this one.
+        IndexError: in forward: an index lies outside of the output.
+    """
+
+    _dims = 2
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """What :class:`MaxPool3d` took, back in its place. Arguments as in :class:`MaxUnpool2d`.
+
+    Shapes: input and indices ``(N, C, D, H, W)`` or without N.
+    """
+
+    _dims = 3
+
+
 class AvgPool1d(Module):
     """The average of each window of a sequence. Arguments as in :class:`AvgPool2d`.
 

@@ -91,6 +91,9 @@ from annx.nn._functional_pool import lp_pool2d as lp_pool2d
 from annx.nn._functional_pool import max_pool1d as max_pool1d
 from annx.nn._functional_pool import max_pool2d as max_pool2d
 from annx.nn._functional_pool import max_pool3d as max_pool3d
+from annx.nn._functional_pool import max_unpool1d as max_unpool1d
+from annx.nn._functional_pool import max_unpool2d as max_unpool2d
+from annx.nn._functional_pool import max_unpool3d as max_unpool3d
 
 swish = silu
 one_hot = _core.ops.one_hot

@@ -76,6 +76,14 @@ def pools():
     each("Upsample", [normal(1, 1, 2, 3, 2)], volume, "-trilinear")
 
 
+def unpools():
+    for dims, size in ((1, (4,)), (2, (3, 2)), (3, (2, 2, 3))):
+        x = normal(2, 3, *size)
+        count = int(np.prod(size))
+        places = np.array([tool.rng.permutation(2**dims * count)[:count] for _ in range(6)])
+        each(f"MaxUnpool{dims}d", [x, places.reshape(x.shape)], {"kernel_size": 2})
+
+
 def write():
     lines = ",\n ".join(json.dumps(entry) for entry in tool.cases)
     (HERE / "cases.json").write_text(f"[{lines}]\n")
@@ -86,4 +94,5 @@ def write():
 if __name__ == "__main__":
     convolutions()
     pools()
+    unpools()
     write()
