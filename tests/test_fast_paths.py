@@ -21,6 +21,17 @@ def test_a_power_of_two_is_a_product_eager_and_captured() -> None:
         assert np.array_equal(step(annx.tensor(x)).numpy(), want, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_powers_by_a_number_or_a_tensor_of_twos_agree(dtype: type) -> None:
+    x = RNG.standard_normal(40000).astype(dtype)
+    t = annx.from_numpy(x)
+    twos = annx.from_numpy(np.full(x.shape, 2, dtype))
+    assert np.array_equal(ops.pow(t, twos).numpy(), (t**2).numpy())
+    step = annx.jit(lambda t, p: t**p)
+    for p in (2.0, 3.0, 2.0, 2.0):  # a number that varies is not known to be 2
+        assert np.array_equal(step(t, p).numpy(), (t**p).numpy())
+
+
 def test_the_gradient_of_a_power_of_two() -> None:
     x = annx.tensor([1.5, -2.0, 0.0], requires_grad=True)
     (x**2).sum().backward()
