@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import annx
 import numpy as np
 import pytest
@@ -177,3 +179,27 @@ def test_all_and_any_of_rows(n: int) -> None:
     x[1, n - 1] = False
     assert ops.all(annx.from_numpy(x), 1).tolist() == [True, False, True]
     assert ops.any(annx.from_numpy(~x), 1).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("clamp", lambda t: (t(3), t(4), t(3))),
+        ("lerp", lambda t: (t(3), t(4), t(3))),
+        ("addcmul", lambda t: (t(3), t(4), t(3))),
+        ("addcdiv", lambda t: (t(3), t(3), t(4))),
+    ],
+)
+def test_one_pass_speaks_of_the_op_that_was_called(
+    name: str, arguments: Callable[[Callable[[int], annx.Tensor]], tuple[annx.Tensor, ...]]
+) -> None:
+    with pytest.raises(ValueError, match=rf"\[{name}\] expected shapes that broadcast"):
+        getattr(annx, name)(*arguments(annx.ones))
+
+
+def test_clamp_promotes_its_limits() -> None:
+    x = annx.tensor([70000.0, -1.0])
+    low, high = annx.tensor([0.0], dtype=annx.float16), annx.tensor([1e5])
+    for y in (annx.clamp(x, low, high), annx.clamp(x, low), annx.clamp(x, max=high)):
+        assert y.dtype == annx.float32
+    np.testing.assert_array_equal(annx.clamp(x, low, high).numpy(), [70000.0, 0.0])

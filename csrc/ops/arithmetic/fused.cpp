@@ -80,15 +80,16 @@ void nan_to_num_rule(BackwardCall& b) {
 
 constexpr uint32_t kAll = save_input(0) | save_input(1) | save_input(2);
 
-#define ANNX_DEF(id, shape_rule, rule, saved)         \
-  const OpDef id##_def = {.name = #id "_in_one_pass", \
-                          .signature = "",            \
-                          .doc = "",                  \
-                          .infer = shape_rule,        \
-                          .kernel = id##_kernel,      \
-                          .backward = rule,           \
-                          .cost = elementwise_cost,   \
-                          .saves = saved,             \
+// They bear the names of the ops that they compute: errors and the graph speak of those.
+#define ANNX_DEF(id, shape_rule, rule, saved)       \
+  const OpDef id##_def = {.name = #id,              \
+                          .signature = "",          \
+                          .doc = "",                \
+                          .infer = shape_rule,      \
+                          .kernel = id##_kernel,    \
+                          .backward = rule,         \
+                          .cost = elementwise_cost, \
+                          .saves = saved,           \
                           .flags = kInternal | kPromote | kElementwise};
 ANNX_DEF(lerp, broadcast_infer, lerp_rule, kAll)
 ANNX_DEF(addcmul, broadcast_infer, addcmul_rule, save_input(1) | save_input(2))

@@ -1,5 +1,6 @@
 // Arithmetic, comparisons, logic, where and clamp: the formulas of two operands are in rows.def.
 #include <cmath>
+#include <string_view>
 
 #include "ops/arithmetic/fused.h"
 #include "ops/arithmetic/kernels.h"
@@ -90,8 +91,8 @@ const OpDef* square_instead(OpCall& c) {
 }
 
 // By the name of the row: other rows have none.
-constexpr auto instead_of(const char* name) -> const OpDef* (*)(OpCall&) {
-  return name[0] == 'p' && name[1] == 'o' && name[2] == 'w' ? square_instead : nullptr;
+constexpr auto instead_of(std::string_view name) -> const OpDef* (*)(OpCall&) {
+  return name == "pow" ? square_instead : nullptr;
 }
 
 // where ---------------------------------------------------------------------------------------
@@ -198,7 +199,8 @@ const OpDef clamp = {
     .name = "clamp",
     .signature = "clamp(Tensor input, Tensor? min=None, Tensor? max=None) -> Tensor",
     .doc = "input limited to [min, max]; either may be a number, a tensor or None.",
-    .composite = annx::clamp};
+    .composite = annx::clamp,
+    .flags = kPromote};
 
 #define ANNX_LOGIC(id, text)                                                   \
   const OpDef id = {.name = #id,                                               \

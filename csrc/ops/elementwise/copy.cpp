@@ -93,7 +93,9 @@ void copy_elements(const Tensor& x, const Tensor& out) {
   }
   char* const to = static_cast<char*>(out.raw());
   const char* const from = static_cast<const char*>(x.raw());
-  const bool streams = out.nbytes() >= kStreamBytes;
+  const bool aligned =
+      (reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 4 == 0;
+  const bool streams = aligned && out.nbytes() >= kStreamBytes;
   const bool linear = s.shape.empty() || (s.shape.size() == 1 && s.strides[0] == 1);
   auto copy = [=, &s](int64_t begin, int64_t end) {
     char* const first = to + static_cast<size_t>(begin) * size;
