@@ -462,3 +462,71 @@ def test_arguments_nested_without_end_are_an_error() -> None:
     endless.append(endless)
     with pytest.raises(RecursionError):
         annx.jit(lambda tree: annx.zeros(1))(endless)
+
+
+@pytest.mark.parametrize("dtype", [annx.float32, annx.float64, annx.float16], ids=str)
+@pytest.mark.parametrize(
+    "number",
+    [
+        lambda q: -q,
+        lambda q: abs(-q),
+        lambda q: q * 2,
+        lambda q: 2 / q,
+        lambda q: 1 - q,
+        lambda q: q + q * q,
+        lambda q: q**2,
+        lambda q: q // 2,
+        lambda q: q % 2,
+        lambda q: -(1 - q) * 3,
+    ],
+)
+def test_arithmetic_with_a_number_stays_out_of_promotion(
+    number: Callable[[Any], Any], dtype: annx.dtype
+) -> None:
+    x = annx.tensor([0.3, -1.7, 2.5], dtype=dtype)
+
+    def eager(x: Tensor, q: float) -> Tensor:
+        return x * number(q) + annx.clamp(x, min=number(q))
+
+    captured = annx.jit(eager)
+    for q in (0.1, 0.1, 7.3, 2.0):
+        expected, got = eager(x, q), captured(x, q)
+        assert got.dtype == expected.dtype == dtype
+        assert got.numpy().tobytes() == expected.numpy().tobytes()
+    assert captured.captures == 1
+
+
+@pytest.mark.parametrize("q", [0.0, 1.0, 2.0, 3.0, 0.5])
+def test_the_gradient_of_a_varying_power_is_the_eager_one(q: float) -> None:
+    def gradient(t: Tensor, q: float) -> Tensor:
+        t = t.detach()
+        t.requires_grad = True
+        (t**q).sum().backward()
+        assert t.grad is not None
+        return t.grad
+
+    rng = np.random.default_rng(3)
+    values = np.abs(rng.integers(0, 2**62, 300_000).view(np.float64))
+    x = annx.tensor(np.append(values[np.isfinite(values)], float.fromhex("0x1.7004ccdf642fdp-998")))
+    captured = annx.jit(gradient)
+    captured(x, 1.5)
+    assert captured(x, q).numpy().tobytes() == gradient(x, q).numpy().tobytes()
+
+
+def test_equal_keys_and_static_arguments_of_other_types_are_told_apart() -> None:
+    a = annx.tensor([1.0])
+
+    @annx.jit
+    def first(tree: dict[Any, Any]) -> Tensor:
+        (key,) = [k for k in tree if k is not None]
+        leaf = annx.pytree.leaves(tree)[0]
+        return leaf + (10.0 if key is True else 20.0 if type(key) is int else 30.0)
+
+    for more in ({}, {None: 1.5}):
+        for key, expected in ((True, 11.0), (1, 21.0), (1.0, 31.0), (True, 11.0)):
+            assert first({key: a, **more}).item() == expected
+
+    double = annx.jit(lambda x, n: x * (2.0 if n is True else 3.0), static_argnums=1)
+    assert [double(a, n).item() for n in (True, 1, 1.0, True)] == [2.0, 3.0, 3.0, 2.0]
+    named = annx.jit(lambda x, n: x * (2.0 if n is True else 3.0), static_argnames="n")
+    assert [named(a, n=n).item() for n in (True, 1, 1.0, True)] == [2.0, 3.0, 3.0, 2.0]

@@ -70,8 +70,8 @@ struct Deeper {
   Deeper& operator=(const Deeper&) = delete;
 };
 
-// Takes a tree apart: `structure` gets its containers in order, each with its size and its keys, so
-// that equal structures are equal lists. False where something else than a tensor is in it.
+// Takes a tree apart: `structure` gets its containers in order, each with its size and its keys with
+// their types, so that equal structures are equal lists. False where something else than a tensor is in it.
 bool take_apart(const py::handle& tree, py::list& structure, py::list& leaves) {
   PyObject* const o = tree.ptr();
   if (Py_TYPE(o) == tensor_type) {
@@ -99,6 +99,7 @@ bool take_apart(const py::handle& tree, py::list& structure, py::list& leaves) {
     PyObject *name, *value;
     Py_ssize_t at = 0;
     while (taken && PyDict_Next(o, &at, &name, &value)) {
+      structure.append(py::handle(reinterpret_cast<PyObject*>(Py_TYPE(name))));  // 1 == True
       structure.append(py::handle(name));
       taken = take_apart(value, structure, leaves);
     }

@@ -89,6 +89,9 @@ ANNX_INLINE V pow(V x, V y) {
   const auto no_real_result = lt(x, zero<V>()) & lt(magnitude, infinity) & ~integral;
   r = select(no_real_result, splat<V>(Format::nan), r);
   const auto is_one = eq(x, one) | eq(y, zero<V>()) | (eq(x, -one) & eq(abs(y), infinity));
-  // As `square`, which stands in where the exponent is known to be 2: the bits do not tell.
-  return select(eq(y, splat<V>(2)), x * x, select(is_one, one, r));
+  r = select(is_one, one, r);
+  // Exact, as `square` and its gradient, which stand in where the exponent is known to be 2: the
+  // bits do not tell.
+  r = select(eq(y, one), x, r);
+  return select(eq(y, splat<V>(2)), x * x, r);
 }

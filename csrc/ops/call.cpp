@@ -1,5 +1,7 @@
 #include "ops/call.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "core/layout.h"
@@ -56,6 +58,22 @@ Tensor to_dtype(const Tensor& t, DType dtype) {
     return call(def::cast, {t.detach()}, {Attr(dtype)});
   }
   return t.dtype() == dtype ? t : ops::cast(t, dtype);
+}
+
+// Python's operators on a number given to a captured call make a number: in float64, and outside of
+// promotion, as in a call that is not captured.
+bool computes_number(const OpCall& c) {
+  static constexpr const OpDef* kOperators[] = {
+      &def::add,          &def::sub, &def::mul, &def::div,       &def::pow,
+      &def::floor_divide, &def::neg, &def::abs, &def::remainder, &def::square};
+  if (std::find(std::begin(kOperators), std::end(kOperators), c.op) == std::end(kOperators))
+    return false;
+  bool varies = false;
+  for (const Tensor& t : c.inputs) {
+    if (!t.impl()->wrapped_number) return false;
+    varies = varies || t_observer->varies(t);
+  }
+  return varies;
 }
 
 // Returns the half dtype whose results have to be cast back, or f32 when there is none.
@@ -148,7 +166,11 @@ void run(OpCall& c) {
   const OpDef& op = *c.op;
   if (__builtin_expect(t_cost != nullptr, 0) && (op.cost || !op.composite)) return run_counted(c);
   if (t_observer && (op.flags & kNoCapture)) t_observer->depends_on_values(op.name);
-  const DType half = promote_inputs(c);
+  const bool number = t_observer && computes_number(c);
+  if (number)
+    for (Tensor& t : c.inputs)
+      if (t.dtype() != DType::f64) t = number_as(t, DType::f64);
+  const DType half = number ? DType::f32 : promote_inputs(c);
   if (op.composite) {
     c.outputs = op.composite(c);
   } else {
@@ -171,6 +193,7 @@ void run(OpCall& c) {
       run_kernel(c, device);
     if (op.backward && t_grad_enabled && any_requires_grad(c.inputs)) g_tape_hook(c);
   }
+  if (number) c.outputs[0].impl()->wrapped_number = true;
   if (half != DType::f32)
     for (Tensor& t : c.outputs)
       if (t.defined() && t.dtype() == DType::f32) t = ops::cast(t, half);

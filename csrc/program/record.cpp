@@ -266,7 +266,10 @@ void Recorder::use_leaf(const Tensor& leaf, bool replaced) {
 }
 
 bool Recorder::varies(const Tensor& number) const {
-  return argument_buffers_.count(number.storage()->id()) > 0;
+  if (argument_buffers_.count(number.storage()->id())) return true;
+  const auto known = buffers_.find(number.storage()->id());
+  return known != buffers_.end() &&
+         program_->buffers[static_cast<size_t>(known->second)].kind != Buffer::Kind::external;
 }
 
 void Recorder::check_readable(const Tensor& t, const char* what) {

@@ -258,8 +258,8 @@ class Jitted:
             id(instance),
             treedef,
             tuple(constants),
-            tuple(plain),
-            tuple(sorted(fixed.items())),
+            tuple([(type(value), value) for value in plain]),
+            tuple([(name, type(value), value) for name, value in sorted(fixed.items())]),
             len(args),
         )
         try:

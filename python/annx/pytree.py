@@ -30,7 +30,10 @@ class TreeDef:
         if not isinstance(other, TreeDef):
             return NotImplemented
         return (
-            self.kind is other.kind and self.keys == other.keys and self.children == other.children
+            self.kind is other.kind
+            and self.keys == other.keys
+            and all(type(a) is type(b) for a, b in zip(self.keys, other.keys, strict=True))
+            and self.children == other.children
         )
 
     def __hash__(self) -> int:
