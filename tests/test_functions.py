@@ -283,3 +283,19 @@ def test_distance_layers():
     assert nn.CosineSimilarity(dim=-1)(a, annx.tensor([1.0, 0.0])).item() == pytest.approx(0.6)
     assert nn.PairwiseDistance()(a, b).item() == pytest.approx(2**0.5, rel=1e-5)
     assert nn.PairwiseDistance(p=1.0, keepdim=True)(a, b).shape == (1, 1)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "bool"])
+def test_limits_that_an_integer_cannot_reach_do_not_wrap(dtype):
+    x = np.array([0, 1, 2, 200]).astype(dtype)
+    for low, high in [(-1, 1), (-1e30, 1e30), (-np.inf, 2.5)]:
+        got = F.hardtanh(annx.tensor(x), low, high).numpy()
+        assert got.dtype == x.dtype
+        assert np.array_equal(got, np.clip(x.astype(float), low, high).astype(dtype))
+
+
+def test_numbers_beyond_int64_become_its_ends():
+    ends = np.iinfo(np.int64)
+    for value, want in [(1e30, ends.max), (-1e30, ends.min), (np.nan, 0), (-2.9, -2)]:
+        assert annx.full((3,), value, dtype=annx.int64).tolist() == [want] * 3
+        assert annx.full((3,), value).to(annx.int64).tolist() == [want] * 3

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/allocator.h"
+#include "core/truncate.h"
 
 namespace annx {
 
@@ -119,6 +120,14 @@ Tensor Tensor::detach() const { return view_of(*this, shape(), strides(), offset
 
 namespace {
 
+template <class To, class From>
+To as(From v) {
+  if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>)
+    return static_cast<To>(truncate(v));
+  else
+    return static_cast<To>(v);
+}
+
 template <class From>
 void store_as(void* p, DType dtype, From v) {
   switch (dtype) {
@@ -135,13 +144,13 @@ void store_as(void* p, DType dtype, From v) {
       *static_cast<uint16_t*>(p) = f32_to_bf16(static_cast<float>(v));
       break;
     case DType::i64:
-      *static_cast<int64_t*>(p) = static_cast<int64_t>(v);
+      *static_cast<int64_t*>(p) = as<int64_t>(v);
       break;
     case DType::i32:
-      *static_cast<int32_t*>(p) = static_cast<int32_t>(v);
+      *static_cast<int32_t*>(p) = static_cast<int32_t>(as<int64_t>(v));
       break;
     case DType::u8:
-      *static_cast<uint8_t*>(p) = static_cast<uint8_t>(static_cast<int64_t>(v));
+      *static_cast<uint8_t*>(p) = static_cast<uint8_t>(as<int64_t>(v));
       break;
     case DType::b8:
       *static_cast<uint8_t*>(p) = v != From{0};
@@ -153,21 +162,21 @@ template <class To>
 To load_as(const void* p, DType dtype) {
   switch (dtype) {
     case DType::f32:
-      return static_cast<To>(*static_cast<const float*>(p));
+      return as<To>(*static_cast<const float*>(p));
     case DType::f64:
-      return static_cast<To>(*static_cast<const double*>(p));
+      return as<To>(*static_cast<const double*>(p));
     case DType::f16:
-      return static_cast<To>(f16_to_f32(*static_cast<const uint16_t*>(p)));
+      return as<To>(f16_to_f32(*static_cast<const uint16_t*>(p)));
     case DType::bf16:
-      return static_cast<To>(bf16_to_f32(*static_cast<const uint16_t*>(p)));
+      return as<To>(bf16_to_f32(*static_cast<const uint16_t*>(p)));
     case DType::i64:
-      return static_cast<To>(*static_cast<const int64_t*>(p));
+      return as<To>(*static_cast<const int64_t*>(p));
     case DType::i32:
-      return static_cast<To>(*static_cast<const int32_t*>(p));
+      return as<To>(*static_cast<const int32_t*>(p));
     case DType::u8:
-      return static_cast<To>(*static_cast<const uint8_t*>(p));
+      return as<To>(*static_cast<const uint8_t*>(p));
     case DType::b8:
-      return static_cast<To>(*static_cast<const uint8_t*>(p) != 0);
+      return as<To>(*static_cast<const uint8_t*>(p) != 0);
   }
   return To{0};
 }

@@ -3,8 +3,7 @@
 
 #define C(value) \
   V { static_cast<typename V::Scalar>(value) }
-#define P(i) \
-  V { static_cast<typename V::Scalar>(p[i]) }
+#define P(i) parameter<V>(p[i])
 #define ANNX_ARGUMENTS_None [[maybe_unused]] V g
 #define ANNX_ARGUMENTS_X [[maybe_unused]] V g, [[maybe_unused]] V x
 #define ANNX_ARGUMENTS_Y [[maybe_unused]] V g, [[maybe_unused]] V y

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 namespace annx {
@@ -51,6 +52,16 @@ struct IntLane {
   friend constexpr IntLane fnma(IntLane a, IntLane b, IntLane c) { return c - a * b; }
   friend constexpr IntLane is_nan(IntLane) { return make(Wide(0)); }
 
+  // The nearest value of the type to a number cut to an integer; 0 for NaN. A plain conversion of a
+  // number the type does not hold is undefined, and machines differ.
+  static constexpr IntLane nearest(double number) {
+    constexpr Value low = std::numeric_limits<Value>::min(),
+                    high = std::numeric_limits<Value>::max();
+    if (number != number) return {Value{0}};
+    if (number <= static_cast<double>(low)) return {low};
+    if (number >= static_cast<double>(high)) return {high};
+    return {static_cast<Value>(number)};
+  }
   static constexpr IntLane make(Wide w) { return {static_cast<Value>(w)}; }
   static constexpr IntLane load(const T* p) {
     if constexpr (std::is_same_v<T, Bool8>)
@@ -69,6 +80,15 @@ struct IntLane {
 template <class V>
 V splat(typename V::Scalar value) {
   return V{value};
+}
+
+// A number of a call (an attribute) as one element of a formula.
+template <class V>
+constexpr V parameter(double number) {
+  if constexpr (requires { V::nearest(number); })
+    return V::nearest(number);
+  else
+    return V{static_cast<typename V::Scalar>(number)};
 }
 
 }  // namespace annx

@@ -35,8 +35,7 @@ namespace {
 #undef P
 #define C(value) \
   V { static_cast<typename V::Scalar>(value) }
-#define P(i) \
-  V { static_cast<typename V::Scalar>(p[i]) }
+#define P(i) parameter<V>(p[i])
 #define ANNX_UNARY(id, Domain, Uses, forward, derivative, text, documentation) \
   ANNX_INT_FORWARD_##Domain(id, forward) ANNX_INT_KERNELS_##Domain(id)
 #include ANNX_ROWS
