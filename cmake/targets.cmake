@@ -21,6 +21,11 @@ function(annx_add_spines library root)
       set(spine "${PROJECT_BINARY_DIR}/spines/${family_dir}/${target}.cpp")
       configure_file("${PROJECT_SOURCE_DIR}/csrc/dispatch/spine.cpp.in" "${spine}" @ONLY)
       target_sources(${library} PRIVATE "${spine}")
+      if(ANNX_SANITIZE MATCHES "address")
+        # Marking each temporary of an inlined formula as gone takes three times as long to compile.
+        set_source_files_properties("${spine}" PROPERTIES COMPILE_OPTIONS
+                                    -fno-sanitize-address-use-after-scope)
+      endif()
     endforeach()
   endforeach()
 endfunction()
