@@ -84,8 +84,11 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="draw stored runs as a page and a picture")
     report.add_argument("files", nargs="+", metavar="JSON", help="what `run --json` wrote")
-    report.add_argument("-o", dest="out", default="annx-bench.html", metavar="FILE")
+    report.add_argument("-o", dest="out", metavar="FILE",
+                        help="the page (default annx-bench.html)")  # fmt: skip
     report.add_argument("--png", metavar="FILE", help="also a picture; needs matplotlib")
+    report.add_argument("--tables", metavar="FILE",
+                        help="no page: a Markdown text's marked tables, anew")  # fmt: skip
     return parser
 
 
@@ -219,8 +222,16 @@ def main(argv: Sequence[str]) -> int:
         from .report import report
 
         documents = [read_document(path) for path in arguments.files]
-        report(documents, Path(arguments.out), Path(arguments.png) if arguments.png else None)
-        _say(f"written to {arguments.out}{f' and {arguments.png}' if arguments.png else ''}")
+        if arguments.tables:
+            from .tables import rewritten
+
+            text = Path(arguments.tables)
+            text.write_text(rewritten(text.read_text(encoding="utf-8"), documents), "utf-8")
+            _say(f"written to {arguments.tables}")
+            return 0
+        out = Path(arguments.out or "annx-bench.html")
+        report(documents, out, Path(arguments.png) if arguments.png else None)
+        _say(f"written to {out}{f' and {arguments.png}' if arguments.png else ''}")
         return 0
     if arguments.command == "compare":
         return _compare(arguments)

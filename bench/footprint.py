@@ -180,11 +180,14 @@ def run(
     absent = peers.check(against)
     beside = [name for name in CONTENDERS if name == "annx" or name in against]
     beside = [name for name in beside if name not in absent]
-    document: dict[str, Any] = {"schema": 1, "machine": machine.facts(), "memory": []}
+    document: dict[str, Any] = {
+        "schema": 1, "machine": machine.facts(), "peers": {}, "peaks": [], "rows": [], "memory": []
+    }  # fmt: skip
     for count in threads:
         with peers.threads(count, []):
             annx._core.set_target(target)
             peaks = machine.measure_peaks(target, count, time.perf_counter_ns)
+        document["peaks"].append(peaks.as_dict())
         say(f"{target}, {count} thread{'s' if count > 1 else ''}: {peaks.gflops:.1f} GFLOP/s")
         say(_row([name for name, _ in _COLUMNS]))
         for case in steps:

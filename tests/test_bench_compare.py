@@ -20,6 +20,7 @@ from annx.bench.cases import Case, load_suite, select
 from annx.bench.decide import decide
 from annx.bench.instructions import SOFTWARE_TASK_CLOCK, Counter, counter
 from annx.bench.report import joined
+from annx.bench.tables import rewritten
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -284,6 +285,53 @@ def stored(commit: str, date: str, slower: float = 1.0) -> dict[str, Any]:
         ],
         "rows": [row("annx", 2e4 * slower), row("torch", 4e4), bad],
     }
+
+
+def test_tables_of_a_text_are_written_anew(tmp_path: pathlib.Path) -> None:
+    runs = []
+    for i, slower in enumerate((0.5, 1.0)):
+        runs.append(tmp_path / f"{i}.json")
+        runs[-1].write_text(json.dumps(stored("c", f"2026-01-0{i + 1}T00:00:00", slower)))
+    memory = {**stored("c", "2026-01-03T00:00:00"), "rows": [], "peaks": []}
+    taken = {"case": "e2e/mlp n=1", "threads": 1, "target": "avx2", "arena": 11, "alive": 10,
+             "first_ns": 30.0, "eager_ns": 10.0, "floor_ns": 1e3, "steady_ns": 1500.0}  # fmt: skip
+    memory["memory"] = [
+        {**taken, "contender": "annx", "peak_bytes": 50 << 20},
+        {**taken, "contender": "torch", "peak_bytes": 200 << 20},
+    ]
+    runs.append(tmp_path / "memory.json")
+    runs[-1].write_text(json.dumps(memory))
+    text = tmp_path / "text.md"
+    text.write_text(
+        "Words.\n\n<!-- annx bench: gemm time gflops roof torch -->\n\n| old |\n|---|\n| 1 |\n\n"
+        "| kept |\n<!-- annx bench: gemm ways torch -->\n<!-- annx bench: gemm k=nt time -->\n"
+        "<!-- annx bench: means torch -->\n<!-- annx bench: roofs -->\n"
+        "<!-- annx bench: memory -->\n"
+        "<!-- annx bench: conv time -->\n| of another run |\nThe end.\n"
+    )
+    assert cli.main(["bench", "report", *map(str, runs), "--tables", str(text)]) == 0
+    assert text.read_text() == (
+        "Words.\n\n<!-- annx bench: gemm time gflops roof torch -->\n\n"
+        "| case | annx | GFLOP/s | of the roof | × torch |\n|---|---:|---:|---:|---:|\n"
+        "| nn m=8: net <fc1> | 20 µs | 50.0 | 50 % | 2.00 |\n\n"
+        "| kept |\n<!-- annx bench: gemm ways torch -->\n\n"
+        "| case | nn |\n|---|---:|\n| m=8: net <fc1> | 50 / **2.00** |\n"
+        "| geometric mean, all 2.00 | **2.00** |\n"
+        "<!-- annx bench: gemm k=nt time -->\n"
+        "<!-- annx bench: means torch -->\n\n"
+        "| suite | cases | × torch, geometric mean | ahead on |\n|---|---:|---:|---:|\n"
+        "| gemm | 1 | 2.00 | 1 of 1 |\n"
+        "<!-- annx bench: roofs -->\n\n"
+        "| fma peak | 0 KiB |\n|---|---:|\n| 100 GFLOP/s | 50 GB/s |\n"
+        "<!-- annx bench: memory -->\n\n"
+        "| workload | MiB, annx | MiB, torch | share | arena / alive | first call / eager step "
+        "| floor | step / floor |\n|---|---:|---:|---:|---:|---:|---:|---:|\n"
+        "| mlp n=1 | 50 | 200 | 0.25 | 1.10 | 3.0 | 1 µs | 1.50 |\n"
+        "<!-- annx bench: conv time -->\n| of another run |\nThe end.\n"
+    )
+    text.write_text("<!-- annx bench: gemm keras -->\n")
+    with pytest.raises(ValueError, match="expected a column or a peer but got 'keras'"):
+        rewritten(text.read_text(), [stored("c", "2026-01-01T00:00:00")])
 
 
 def test_page_needs_nothing_else(tmp_path: pathlib.Path) -> None:
