@@ -32,6 +32,7 @@ def convolution(
     output_padding: Any = 0,
     groups: int = 1,
     activation: str = "none",
+    winograd: str | None = None,
 ) -> Any:
     """Sums over taps of slices of the padded input; transposed, adds to slices of the output."""
     dims = x.ndim - 2
@@ -121,6 +122,12 @@ def samples(rng: np.random.Generator) -> list[Sample]:
     add(1, (16, 20, 1), (3, 3), (5, 5))
     add(1, (18, 16, 1), (3, 3), (6, 5), padding=(3, 2), transposed=True)
     add(1, (16, 16, 1), (3, 3), (3, 1), padding=(0, 1))
+    # The same by F(4x4, 3x3): sizes that its tiles do not divide, and smaller than a tile.
+    for size in ((9, 6), (4, 11)):
+        add(2, (16, 19, 1), (3, 3), size, True, padding=1, winograd="f43")
+    add(1, (17, 16, 1), (3, 3), (5, 8), winograd="f43")
+    add(1, (18, 16, 1), (3, 3), (6, 5), padding=(2, 1), transposed=True, winograd="f43")
+    add(1, (16, 33, 1), (3, 3), (3, 3), True, padding=2, activation="relu", winograd="f43")
     # Many rows and channels: more than one task, block of taps and piece of pixels.
     add(3, (5, 33, 1), (5, 5), (24, 24), True, padding=2)
     add(1, (40, 3, 1), (3, 3), (9, 9), stride=2, padding=1)
@@ -164,6 +171,7 @@ RECORDS = [
             ((X, np.ones((5, 2, 3, 3))), {"groups": 2}, ValueError, r"groups that divide 5"),
             ((X, W, np.ones(5)), {}, ValueError, r"expected bias of shape \(6,\)"),
             ((X, W), {"stride": 0}, ValueError, r"expected stride of at least 1"),
+            ((X, W), {"winograd": "f63"}, ValueError, r"expected winograd 'f23' or 'f43'"),
             ((X, W), {"padding": -1}, ValueError, r"expected padding of at least 0"),
             ((X, W), {"dilation": (1, 2, 3)}, ValueError, r"expected 1 or 2 numbers for dilation"),
             ((X, W), {"dilation": 3}, ValueError, r"not smaller than the kernel"),

@@ -41,6 +41,7 @@ PYTHON_LAYERS = (
         "_safetensors",
         "_tensor",
         "autograd",
+        "backends",
         "cuda",
         "pytree",
     ),

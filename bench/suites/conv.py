@@ -20,7 +20,10 @@ SUITE = Suite()
 
 
 class Geometry:
-    """Sizes of a case: ``n c k size kernel``, ``stride padding groups`` where they differ."""
+    """Sizes of a case: ``n c k size kernel``, ``stride padding groups`` where they differ.
+
+    ``winograd=f43`` asks annx for F(4x4, 3x3).
+    """
 
     def __init__(self, case: Case) -> None:
         self.n, self.c, self.k = (case.number(key) for key in ("n", "c", "k"))
@@ -104,6 +107,8 @@ def convolution(case: Case) -> Problem:
             def forward() -> Any:
                 return convolve(tx, tw, bias, at.stride, at.padding, 1, at.groups)
 
+            if library == "annx" and "winograd" in case.params:
+                forward = lib.backends.conv.flags(winograd=case.params["winograd"])(forward)
             if case.kind == "forward":
                 return forward
             leaves = [tx] if case.kind == "backward_data" else [tw, bias]

@@ -174,6 +174,7 @@ void Checkpoint::run_again() {
     const Place place(*this, true);
     const RecomputeGuard recompute;
     const GradModeGuard recording(true);
+    const conv::WinogradGuard winograd(winograd_);
     std::optional<RandomNotes> random;
     if (keep_random_) random.emplace(random_, RandomNotes::Mode::repeat);
     next_ = 0;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ops/call.h"
+#include "ops/conv/choice.h"
 #include "ops/random/generator.h"
 
 namespace annx::autograd {
@@ -80,6 +81,7 @@ class Checkpoint final : public RefCounted {
   Again again_;
   std::vector<Argument> arguments_;
   bool keep_random_;
+  conv::Winograd winograd_ = conv::winograd_choice();  // of the first run
   std::vector<RandomState> random_;
   uint64_t first_id_;  // storages of this thread from here on are made inside
   Ref<Checkpoint> outer_;

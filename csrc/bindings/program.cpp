@@ -1,5 +1,6 @@
 // Captured steps for Python: recording, and programs that can be run again.
 #include "bindings/py.h"
+#include "ops/conv/choice.h"
 #include "program/explain.h"
 #include "program/record.h"
 #include "program/replay.h"
@@ -46,9 +47,10 @@ void append_spec(const Tensor& t, std::string& key) {
     for (int64_t s : t.strides()) put(~s);
 }
 
-// The key of a call: shapes, dtypes, devices, layouts, and which arguments are the same memory.
+// The key of a call: shapes, dtypes, devices, layouts, which arguments are the same memory, and the
+// settings that ops make part of themselves.
 py::bytes key_of(const TensorList& tensors) {
-  std::string key;
+  std::string key(1, static_cast<char>(conv::winograd_choice()));
   for (int i = 0; i < tensors.size(); ++i) {
     append_spec(tensors[i], key);
     for (int j = 0; j < i; ++j)

@@ -5,6 +5,7 @@
 #include "core/thread_pool.h"
 #include "cuda/backend.h"
 #include "dispatch/cpu_features.h"
+#include "ops/conv/choice.h"
 #include "ops/random/generator.h"
 
 #ifndef ANNX_VERSION
@@ -77,6 +78,26 @@ void init_runtime(py::module_& m) {
   m.def(
       "set_target", [](const std::string& name) { set_target(parse_target(name.c_str())); },
       "Switches the SIMD target (for tests).");
+  m.def(
+      "winograd", [] { return conv::winograd_name(conv::winograd_choice()); },
+      "The form of Winograd in force for this thread.");
+  m.def(
+      "set_winograd",
+      [](const std::string& name) {
+        conv::set_winograd_choice(conv::parse_winograd(name.c_str(), "backends.conv"));
+      },
+      "Sets it: for this thread where it has a choice of its own, else for all threads.");
+  m.def(
+      "exchange_own_winograd",
+      [](const py::object& form) -> py::object {
+        const int old = conv::exchange_own_winograd(
+            form.is_none() ? -1
+                           : static_cast<int>(conv::parse_winograd(form.cast<std::string>().c_str(),
+                                                                   "backends.conv")));
+        if (old < 0) return py::none();
+        return py::str(conv::winograd_name(static_cast<conv::Winograd>(old)));
+      },
+      "Gives this thread a choice of its own, or None; returns what it had.");
   m.def("num_threads", num_threads, "Threads of the pool.");
   m.def("set_num_threads", set_num_threads, "Sets the number of threads (1 to 256).");
   m.def("allocator_stats", allocator_stats, "Bytes in use, at peak and cached.");

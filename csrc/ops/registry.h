@@ -141,7 +141,8 @@ struct OpDef {
   void (*backward)(BackwardCall&) = nullptr;
   // Instead of infer + kernel + backward: the op in terms of other ops.
   TensorList (*composite)(const OpCall&) = nullptr;
-  // Another op that gives the result of this call for less, after setting c up for it, or null.
+  // Another op that gives the result of this call for less, after setting c up for it, or null. May
+  // also replace attributes that stand for a setting by what the setting is.
   const OpDef* (*instead)(OpCall& c) = nullptr;
   // Left out: see op_cost. A composite with one counts by it instead of by its parts.
   Cost (*cost)(const OpCall&) = nullptr;

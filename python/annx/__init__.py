@@ -23,6 +23,7 @@ from annx._core import uint8 as uint8
 _tensor_methods.install()
 
 from annx import autograd as autograd  # noqa: E402
+from annx import backends as backends  # noqa: E402
 from annx import cuda as cuda  # noqa: E402
 from annx import nn as nn  # noqa: E402
 from annx import optim as optim  # noqa: E402

@@ -7,7 +7,8 @@ Correlation::Correlation(const ConvShape& s, bool transposed)
       groups(s.groups),
       reduce((transposed ? s.out_channels : s.in_channels) / s.groups),
       produce((transposed ? s.in_channels : s.out_channels) / s.groups),
-      transposed(transposed) {
+      transposed(transposed),
+      form(s.winograd) {
   for (int i = 0; i < 3; ++i)
     axis[i] = {transposed ? s.out[i] : s.in[i],
                transposed ? s.in[i] : s.out[i],
@@ -27,6 +28,15 @@ bool Correlation::winograd() const {
     if (i == 0 && a.padding != 0) return false;
   }
   return true;
+}
+
+// F(4x4, 3x3) is used where asked for and fewer products: borders can make its tiles too large.
+int64_t Correlation::winograd_tile() const {
+  auto products = [&](int64_t m) {
+    const int64_t tiles = ((axis[1].dest + m - 1) / m) * ((axis[2].dest + m - 1) / m);
+    return tiles * (m + 2) * (m + 2);
+  };
+  return form == Winograd::f43 && products(4) < products(2) ? 4 : 2;
 }
 
 // The same for the weights' gradient, unless most of the tiles lies beyond the destination.

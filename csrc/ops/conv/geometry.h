@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "gemm/gemm.h"
+#include "ops/conv/choice.h"
 #include "ops/conv/kernels.h"
 #include "ops/registry.h"
 
@@ -25,6 +26,7 @@ struct ConvShape {
   int64_t in[3] = {1, 1, 1}, out[3] = {1, 1, 1};
   int64_t kernel[3] = {1, 1, 1}, stride[3] = {1, 1, 1};
   int64_t padding[3] = {0, 0, 0}, dilation[3] = {1, 1, 1};
+  Winograd winograd = Winograd::f23;  // where it applies
 
   int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
   int64_t in_size() const { return in[0] * in[1] * in[2]; }
@@ -69,6 +71,7 @@ struct Correlation {
   int64_t reduce, produce;  // channels of a group in the source and in the destination
   Axis axis[3];
   bool transposed;
+  Winograd form;
 
   Correlation(const ConvShape& s, bool transposed);
   int64_t taps() const { return axis[0].taps * axis[1].taps * axis[2].taps; }
@@ -79,6 +82,7 @@ struct Correlation {
   // Rows of the destination, over all images and planes.
   int64_t units() const { return batch * axis[0].dest * axis[1].dest; }
   bool winograd() const;
+  int64_t winograd_tile() const;  // pixels along a side
   bool winograd_weight() const;
   bool scatters() const;
 };

@@ -44,8 +44,8 @@ struct DepthwiseRow {
   int64_t ahead_size[2];
 };
 
-// Winograd, a row of tiles. 4x4 pixels every 2, pixel rows x_row apart, to 16 planes: vector v of the
-// channels of tile t at out + v vector_step + t tile_step.
+// Winograd, a row of tiles of m x m pixels. (m+2)^2 source pixels every m, pixel rows x_row apart, to
+// (m+2)^2 planes: vector v of the channels of tile t at out + v vector_step + t tile_step.
 template <class T>
 struct WinogradInput {
   int64_t tiles, channels;
@@ -55,7 +55,7 @@ struct WinogradInput {
   int64_t plane, tile_step, vector_step;
 };
 
-// 16 planes of rows of channels to 2x2 pixels, of which rows (1 or 2) and cols (in all) exist.
+// Planes of rows of channels to m x m pixels, of which rows (1 to m) and cols (in all) exist.
 template <class T>
 struct WinogradOutput {
   int64_t tiles, channels;
@@ -65,7 +65,7 @@ struct WinogradOutput {
   int64_t y_row, rows, cols;
 };
 
-// The gradient of the latter from pixels `pixel` elements apart, in panels of `width` channels
+// The gradient of the latter for m = 2, from pixels `pixel` elements apart, in panels of `width` channels
 // panel_step apart, of whole vectors.
 template <class T>
 struct WinogradGradient {
@@ -74,6 +74,14 @@ struct WinogradGradient {
   int64_t pixel, g_row, rows, cols;
   T* out;
   int64_t plane, panel_step, width;
+};
+
+// Winograd F(m x m, 3x3). Weights: 9 rows of `width` per channel to planes, out[(x channels + c) width].
+template <class T>
+struct WinogradTable {
+  void (*weight)(int64_t channels, int64_t width, const T* w, T* out);
+  void (*input)(const WinogradInput<T>& job);
+  void (*output)(const WinogradOutput<T>& job);
 };
 
 template <class T>
@@ -90,10 +98,7 @@ struct ConvTable {
   // Beyond length, a vector of `out` is read and written back.
   void (*scatter)(int64_t pixels, int64_t rows, int64_t length, const T* t, int64_t t_rs, T* out,
                   int64_t step, int64_t row);
-  // Winograd F(2x2, 3x3). Weights: 9 rows of `width` per channel to 16, out[(x channels + c) width].
-  void (*winograd_weight)(int64_t channels, int64_t width, const T* w, T* out);
-  void (*winograd_input)(const WinogradInput<T>& job);
-  void (*winograd_output)(const WinogradOutput<T>& job);
+  WinogradTable<T> f23, f43;
   void (*winograd_gradient)(const WinogradGradient<T>& job);
   // 16 planes of sums to the gradient of 9 taps: rows of `width` per channel to rows (channel, tap).
   void (*winograd_weight_gradient)(int64_t channels, int64_t width, const T* u, int64_t plane,

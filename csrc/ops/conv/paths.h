@@ -15,7 +15,7 @@ inline constexpr int64_t kTaskPixels = 256;
 inline constexpr int64_t kMaxPieces = 16;
 inline constexpr int64_t kPiecePixels = 1024;
 
-// 3x3 taps at every pixel by Winograd's F(2x2, 3x3).
+// 3x3 taps at every pixel by Winograd's F(2x2, 3x3), or F(4x4, 3x3).
 template <class T>
 void winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
               T* y, const ReadyWeights<T>* ready);

@@ -1,4 +1,5 @@
-// Winograd F(2x2, 3x3): transform tiles of 4x4 pixels, 16 products over the channels, transform back.
+// Winograd F(m x m, 3x3): transform tiles of (m+2)^2 pixels, as many products over the channels, transform
+// back.
 #include <algorithm>
 #include <vector>
 
@@ -12,12 +13,13 @@ namespace annx::conv {
 namespace {
 
 template <class T>
-class Winograd {
+class WinogradProduct {
  public:
-  Winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation, T* y,
-           const ReadyWeights<T>* ready)
+  WinogradProduct(const Correlation& c, const T* x, const T* w, const T* bias,
+                  Activation activation, T* y, const ReadyWeights<T>* ready)
       : c_(c),
-        source_(c, x),
+        tiling_{c.winograd_tile()},
+        source_(c, tiling_, x),
         bias_(bias),
         activation_(activation),
         y_(y),
@@ -28,8 +30,9 @@ class Winograd {
   }
 
   void run() {
-    // Transformed tiles and products of a task, 16 values per channel and tile, stay in L2.
-    const int64_t wanted = std::clamp<int64_t>(16384 / (c_.reduce + c_.produce), 24, 96);
+    // Transformed tiles and products of a task, a value per channel, tile and plane, stay in L2.
+    const int64_t values = (int64_t{1} << 18) / tiling_.planes();
+    const int64_t wanted = std::clamp<int64_t>(values / (c_.reduce + c_.produce), 24, 96);
     const int64_t grain = std::max<int64_t>(1, (wanted + tiles_ - 1) / tiles_);
     parallel_for(source_.all_rows(), grain, [&](int64_t begin, int64_t end) { task(begin, end); });
   }
@@ -38,20 +41,20 @@ class Winograd {
   // Planes of one panel lie behind one another.
   const T* panel(int64_t x, int64_t q) const {
     const int64_t width = panels_.vectors_of(q) * kLanes<T>;
-    return u_ + kPlanes * c_.reduce * q * panels_.width() + x * c_.reduce * width;
+    return u_ + tiling_.planes() * c_.reduce * q * panels_.width() + x * c_.reduce * width;
   }
 
   // Rows of tiles begin … end-1.
   void task(int64_t begin, int64_t end) {
-    const int64_t in = c_.reduce, out = c_.produce;
+    const int64_t in = c_.reduce, out = c_.produce, planes = tiling_.planes();
     const int64_t tiles = (end - begin) * tiles_;
     const int64_t v_plane = tiles * in, m_plane = tiles * panels_.padded();
     Workspace<T>& memory = workspace<T>();
     auto& a = memory.a;
     auto& c = memory.c;
     T* v = static_cast<T*>(memory.scratch.reserve(
-        checked_bytes(kPlanes * (v_plane + m_plane) + source_.strip_size(), sizeof(T))));
-    T *m = v + kPlanes * v_plane, *strip = m + kPlanes * m_plane;
+        checked_bytes(planes * (v_plane + m_plane) + source_.strip_size(), sizeof(T))));
+    T *m = v + planes * v_plane, *strip = m + planes * m_plane;
     for (int64_t r = begin; r < end; ++r)
       source_.transform(r, strip, v + (r - begin) * tiles_ * in, v_plane, in, kLanes<T>);
     a.clear();
@@ -67,7 +70,7 @@ class Winograd {
     block.from_zero = true;
     block.k = in;
     block.offsets = offsets_.data();
-    for (int64_t x = 0; x < kPlanes; ++x) {
+    for (int64_t x = 0; x < planes; ++x) {
       block.a_shift = x * v_plane;
       for (int64_t q = 0; q < panels_.count(); ++q) {
         block.vectors = panels_.vectors_of(q);
@@ -85,12 +88,13 @@ class Winograd {
     const int64_t channels = c_.produce, width = c_.axis[2].dest;
     const int64_t rows = source_.dest_rows(r);
     T* y = y_ + source_.dest_pixel(r) * channels;
-    kernels<T>().winograd_output({tiles_, channels, m, m_plane, y, width * channels, rows, width});
+    tiling_.kernels<T>().output({tiles_, channels, m, m_plane, y, width * channels, rows, width});
     if (bias_ == nullptr && activation_ == Activation::none) return;
     gemm_kernels_of<T>().epilogue({rows * width, channels, y, channels, T(1), bias_, activation_});
   }
 
   const Correlation& c_;
+  Tiling tiling_;
   WinogradSource<T> source_;
   const T* bias_;
   Activation activation_;
@@ -111,12 +115,14 @@ const T* winograd_weights(const Correlation& c, const T* w, Scratch& memory) {
   for (int64_t t = 0; t < 9; ++t) taps.push_back(c.transposed ? 8 - t : t);
   const PackedWeights<T> packed(c, w, taps);
   const Panels<T>& panels = packed.panels();
+  const Tiling tiling{c.winograd_tile()};
+  const int64_t planes = tiling.planes();
   T* const u = static_cast<T*>(
-      memory.reserve(checked_bytes(kPlanes * c.reduce * panels.padded(), sizeof(T))));
+      memory.reserve(checked_bytes(planes * c.reduce * panels.padded(), sizeof(T))));
   parallel_for(panels.count(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t q = begin; q < end; ++q)
-      kernels<T>().winograd_weight(c.reduce, panels.vectors_of(q) * kLanes<T>, packed.panel(0, q),
-                                   u + kPlanes * c.reduce * q * panels.width());
+      tiling.kernels<T>().weight(c.reduce, panels.vectors_of(q) * kLanes<T>, packed.panel(0, q),
+                                 u + planes * c.reduce * q * panels.width());
   });
   return u;
 }
@@ -124,7 +130,7 @@ const T* winograd_weights(const Correlation& c, const T* w, Scratch& memory) {
 template <class T>
 void winograd(const Correlation& c, const T* x, const T* w, const T* bias, Activation activation,
               T* y, const ReadyWeights<T>* ready) {
-  Winograd<T>(c, x, w, bias, activation, y, ready).run();
+  WinogradProduct<T>(c, x, w, bias, activation, y, ready).run();
 }
 
 template void winograd(const Correlation&, const float*, const float*, const float*, Activation,

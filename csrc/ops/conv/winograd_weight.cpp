@@ -19,11 +19,14 @@ constexpr int64_t kPieceTiles = 256;
 // Tasks worth having: with fewer pieces the panels are shared out too, which changes no sum.
 constexpr int64_t kTasks = 4;
 
+constexpr Tiling kTiling = {2};
+constexpr int64_t kPlanes = 16;
+
 template <class T>
 class WinogradWeight {
  public:
   WinogradWeight(const Correlation& c, const T* g, const T* x, T* dw, T* db)
-      : c_(c), source_(c, x), panels_(c.produce), g_(g), dw_(dw), db_(db), in_(c.reduce) {
+      : c_(c), source_(c, kTiling, x), panels_(c.produce), g_(g), dw_(dw), db_(db), in_(c.reduce) {
     // Tiles of a step: their planes, and the sums if they are few, stay in L2.
     const int64_t channels = c.reduce + c.produce;
     const int64_t wanted =

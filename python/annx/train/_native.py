@@ -67,9 +67,10 @@ class Stretch:
             return 0, 0
         current, jitted = epoch.current(), step.jitted
         known = epoch.batches.columns
-        if known is None or known[0] is not step:
-            known = epoch.batches.columns = self._columns(epoch)
-        _, key, columns = known
+        form = _core.winograd()
+        if known is None or known[:2] != (step, form):
+            known = epoch.batches.columns = (step, form, *self._columns(epoch))
+        key, columns = known[2:]
         entry = jitted._ready(key)
         if entry is None:
             return 0, 0
@@ -117,7 +118,7 @@ class Stretch:
             keep(entry.build([None, *outputs]), current.size)
         return done, rows
 
-    def _columns(self, epoch: RowEpoch) -> tuple[Step, Any, Any]:
+    def _columns(self, epoch: RowEpoch) -> tuple[Any, Any]:
         """The key of a whole batch, and all rows; None for them where they lie in no order."""
         current, jitted = epoch.current(), self._step.jitted
         # Predictions take inputs alone.
@@ -125,7 +126,7 @@ class Stretch:
         parts, rows = current.peek()[:taken], current.rows.parts[:taken]
         columns = jitted._read(None, rows, {})[1]
         plain = all(column.is_contiguous() for column in columns)
-        return self._step, jitted._read(None, parts, {})[0], columns if plain else None
+        return jitted._read(None, parts, {})[0], columns if plain else None
 
 
 def fresh_places(specs: list[Any], batches: int) -> list[Any]:
