@@ -46,16 +46,22 @@ static constexpr GemmTileKernel<V> kTiles[kGemmMaxRows + 1][kGemmMaxVectors + 1]
 #undef ANNX_TILE_ROW
 
 // All rows of `vectors` panels of columns. Of the first panel's columns the first `skip` are left
-// alone, `cols` after them exist; the rest goes through a buffer.
+// alone, `cols` after them exist; the rest goes through a buffer. `bias` is that of c's columns.
 template <class V>
 static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels panels,
                           const typename V::Scalar* b, int64_t b_rs, int vectors, int64_t skip,
-                          int64_t cols, typename V::Scalar* c) {
+                          int64_t cols, typename V::Scalar* c, const typename V::Scalar* bias) {
   using T = typename V::Scalar;
   const int64_t width = vectors * V::lanes;
   alignas(64) T edge[kGemmMaxRows * kGemmMaxVectors * V::lanes];
-  GemmTile<T> tile = {block.k, block.a,       block.a_rs, block.a_cs, b,
-                      b_rs,    block.b_panel, c,          block.c_rs, block.from_zero};
+  alignas(64) T edge_bias[kGemmMaxVectors * V::lanes];
+  if (bias != nullptr && cols != width) {
+    for (int64_t j = 0; j < width; j += V::lanes) store(edge_bias + j, zero<V>());
+    copy_few(bias, cols, edge_bias + skip);
+    bias = edge_bias;
+  }
+  GemmTile<T> tile = {block.k,       block.a, block.a_rs, block.a_cs,      b,    b_rs,
+                      block.b_panel, c,       block.c_rs, block.from_zero, bias, block.relu};
   for (int64_t q = 0; q < panels.count; ++q) {
     const int64_t rows = panels.rows + (q < panels.extra ? 1 : 0);
     if (block.a_packed) {
@@ -91,6 +97,7 @@ static void gemm_block(const GemmBlock<typename V::Scalar>& block) {
   int64_t count = block.n / V::lanes;
   const int64_t rest = block.n - count * V::lanes;
   const bool narrow = rest > 0 && narrow_tail<V>(block, rest);
+  const auto bias_of = [&](int64_t j) { return block.bias == nullptr ? nullptr : block.bias + j; };
   if (!narrow && block.b_tail == nullptr) count = (block.n + V::lanes - 1) / V::lanes;
   // Tiles of more than one vector begin with a panel: all but the last hold whole panels.
   int64_t v = 0;
@@ -101,18 +108,23 @@ static void gemm_block(const GemmBlock<typename V::Scalar>& block) {
     const int64_t cols = left < vectors * V::lanes ? left : vectors * V::lanes;
     const auto* b =
         block.b + v / kBlocking.vectors * block.b_panel + v % kBlocking.vectors * V::lanes;
-    block_columns<V>(block, panels, b, block.b_rs, vectors, 0, cols, block.c + v * V::lanes);
+    block_columns<V>(block, panels, b, block.b_rs, vectors, 0, cols, block.c + v * V::lanes,
+                     bias_of(v * V::lanes));
     v += vectors;
   }
   const int64_t left = block.n - v * V::lanes;
+  if (narrow && (block.bias != nullptr || block.relu)) {
+    gemm_epilogue<V>({block.m, left, block.c + v * V::lanes, block.c_rs, 1, bias_of(v * V::lanes),
+                      block.relu ? Activation::relu : Activation::none});
+  }
   if (left <= 0 || narrow) return;
   const int64_t skip = block.tail_overlaps ? V::lanes - left : 0;
   if (skip > 0 && block.from_zero) {
     // The columns of the panel before are computed again, to the same bits.
     block_columns<V>(block, panels, block.b_tail, block.b_tail_rs, 1, 0, V::lanes,
-                     block.c + block.n - V::lanes);
+                     block.c + block.n - V::lanes, bias_of(block.n - V::lanes));
   } else {
     block_columns<V>(block, panels, block.b_tail, block.b_tail_rs, 1, skip, left,
-                     block.c + v * V::lanes);
+                     block.c + v * V::lanes, bias_of(v * V::lanes));
   }
 }

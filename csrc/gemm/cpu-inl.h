@@ -13,8 +13,8 @@ static constexpr GemmBlocking kBlocking = kGemmBlockingScalar;
 #include "gemm/transpose-inl.h"
 // transpose-inl.h comes first: the others use its copy_few.
 #include "gemm/pack-inl.h"
-#include "gemm/ukernel-inl.h"
 #include "gemm/activation-inl.h"
+#include "gemm/ukernel-inl.h"
 #include "gemm/epilogue-inl.h"
 #include "gemm/gradient-inl.h"
 #include "gemm/thin-inl.h"

@@ -43,30 +43,28 @@ struct EpilogueSilu {
   }
 };
 
-// One column of vectors at a time, so that its bias stays in a register. Without a bias nothing is
+// Row by row: columns of rows a power of two apart fall on few sets of L1. Without a bias nothing is
 // added: adding 0 would turn -0 into 0. Multiplying by an alpha of 1 changes nothing.
 template <class V, class F>
 ANNX_NOINLINE void epilogue_block(const GemmEpilogue<typename V::Scalar>& e, F activation) {
   using T = typename V::Scalar;
   const V alpha = splat<V>(e.alpha);
-  for (int64_t j = 0; j < e.cols; j += V::lanes) {
-    const int64_t n = e.cols - j < V::lanes ? e.cols - j : V::lanes;
-    const bool add = e.bias != nullptr;
-    const V b = add ? load_n<V>(e.bias + j, n) : zero<V>();
-    T* p = e.c + j;
-    if (n < V::lanes) {
-      alignas(64) T edge[V::lanes];
-      for (int64_t i = 0; i < e.rows; ++i, p += e.c_rs) {
-        const V x = alpha * load_n<V>(p, n);
-        store(edge, activation(add ? x + b : x));
-        copy_few(edge, n, p);
-      }
-    } else if (add) {
-      for (int64_t i = 0; i < e.rows; ++i, p += e.c_rs)
-        store(p, activation(alpha * load<V>(p) + b));
+  const bool add = e.bias != nullptr;
+  const int64_t left = e.cols % V::lanes, whole = e.cols - left;
+  T* p = e.c;
+  for (int64_t i = 0; i < e.rows; ++i, p += e.c_rs) {
+    if (add) {
+      for (int64_t j = 0; j < whole; j += V::lanes)
+        store(p + j, activation(alpha * load<V>(p + j) + load<V>(e.bias + j)));
     } else {
-      for (int64_t i = 0; i < e.rows; ++i, p += e.c_rs) store(p, activation(alpha * load<V>(p)));
+      for (int64_t j = 0; j < whole; j += V::lanes)
+        store(p + j, activation(alpha * load<V>(p + j)));
     }
+    if (left == 0) continue;
+    alignas(64) T edge[V::lanes];
+    const V x = alpha * load_n<V>(p + whole, left);
+    store(edge, activation(add ? x + load_n<V>(e.bias + whole, left) : x));
+    copy_few(edge, left, p + whole);
   }
 }
 

@@ -165,8 +165,10 @@ void run_blocked(const GemmArgs<T>& args, const GemmPlan& plan, const GemmKernel
             block.c = args.c + row * args.c_rs + j + col;
             block.c_rs = args.c_rs;
             block.from_zero = p == 0 && !args.accumulate;
+            const TileEnd<T> end(args);
+            end.set(block, p + k == args.k, j + col);
             kernels.block(block);
-            if (p + k == args.k) finish(args, kernels, row, block.m, j + col, block.n);
+            if (p + k == args.k) finish(args, kernels, row, block.m, j + col, block.n, end);
           }
         });
       }

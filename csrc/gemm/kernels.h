@@ -30,6 +30,9 @@ struct GemmBlock {
   T* c;
   int64_t c_rs;
   bool from_zero;  // start the chains from 0, not from C
+  // What follows the chains, while a tile is in registers: adds bias [n], if not null, then max with 0.
+  const T* bias;
+  bool relu;
 };
 
 // C [m, n] (+)= A [m, k] B [k, n] for few rows: m is at most kThinRows, or kThinColumns where b_rs is 1.

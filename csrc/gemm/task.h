@@ -63,15 +63,33 @@ void pack_a_block(const GemmKernelsOf<T>& kernels, int64_t m, int64_t k, const T
   }
 }
 
-// alpha, bias, activation and gradient over rows x cols of C from (row, col) on.
+// The part of what follows the chains that a tile does before it is stored: bias, or bias and relu.
+template <class T>
+struct TileEnd {
+  const T* bias = nullptr;
+  bool relu = false;
+
+  TileEnd() = default;
+  explicit TileEnd(const GemmArgs<T>& args) {
+    if (args.alpha != 1) return;
+    bias = args.bias;
+    relu = args.activation == Activation::relu;
+  }
+  void set(GemmBlock<T>& block, bool last, int64_t col) const {
+    block.bias = last && bias != nullptr ? bias + col : nullptr;
+    block.relu = last && relu;
+  }
+};
+
+// alpha, bias, activation and gradient over rows x cols of C from (row, col) on, but for what tiles did.
 template <class T>
 void finish(const GemmArgs<T>& args, const GemmKernelsOf<T>& kernels, int64_t row, int64_t rows,
-            int64_t col, int64_t cols) {
+            int64_t col, int64_t cols, const TileEnd<T>& done = {}) {
   T* c = args.c + row * args.c_rs + col;
-  if (args.bias != nullptr || args.activation != Activation::none || args.alpha != 1) {
-    kernels.epilogue({rows, cols, c, args.c_rs, args.alpha,
-                      args.bias == nullptr ? nullptr : args.bias + col, args.activation});
-  }
+  const T* bias = args.bias == nullptr || done.bias != nullptr ? nullptr : args.bias + col;
+  const Activation activation = done.relu ? Activation::none : args.activation;
+  if (bias != nullptr || activation != Activation::none || args.alpha != 1)
+    kernels.epilogue({rows, cols, c, args.c_rs, args.alpha, bias, activation});
   const GemmGradient<T>& gradient = args.gradient;
   if (gradient.saved == nullptr && gradient.grad == nullptr) return;
   GemmGradientBlock<T> block = {rows,      cols, c,         args.c_rs, c,
@@ -107,7 +125,10 @@ class Task {
                      args_.b_rs, args_.b_cs, plan_.turned ? turned_c_ : c,
                      plan_.turned ? turned_rs_ : args_.c_rs, !args_.accumulate});
     } else {
-      chains(a, m, j0, n, c);
+      // The columns of a turned product are rows of C.
+      const TileEnd<T> end = plan_.turned ? TileEnd<T>() : TileEnd<T>(args_);
+      chains(a, m, j0, n, c, end);
+      if (!plan_.turned) return finish(args_, kernels_, i0, m, j0, n, end);
     }
     if (plan_.turned) {
       kernels_.transpose(m, n, turned_c_, turned_rs_, c, args_.c_rs);
@@ -118,7 +139,7 @@ class Task {
   }
 
  private:
-  void chains(const T* a, int64_t m, int64_t j0, int64_t n, T* c) {
+  void chains(const T* a, int64_t m, int64_t j0, int64_t n, T* c, const TileEnd<T>& end) {
     int64_t p = 0;
     do {
       const int64_t k = std::min(plan_.kc, args_.k - p);
@@ -128,6 +149,7 @@ class Task {
         load_b(p, k, j0 + j, std::min(plan_.nc, n - j));
         block_.c = plan_.turned ? turned_c_ + j : c + j;
         block_.c_rs = plan_.turned ? turned_rs_ : args_.c_rs;
+        end.set(block_, p + k == args_.k, j0 + j);
         kernels_.block(block_);
       }
       p += k;

@@ -10,6 +10,8 @@ struct GemmTile {
   T* c;
   int64_t c_rs;
   bool from_zero;
+  const T* bias;  // of the tile's columns, or null
+  bool relu;
 };
 
 // GCC would load all of A's elements ahead of the products and so run out of the 32 registers.
@@ -76,6 +78,21 @@ ANNX_NOINLINE void gemm_tile(const GemmTile<typename V::Scalar>& tile) {
     }
     a += a_cs;
     b += b_rs;
+  }
+  if (tile.bias != nullptr) {
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; ++j) {
+      const V bias = load<V>(tile.bias + j * V::lanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) acc[i][j] = acc[i][j] + bias;
+    }
+  }
+  if (tile.relu) {
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < NV; ++j) acc[i][j] = activation_relu(acc[i][j]);
+    }
   }
   T* c = tile.c;
 #pragma GCC unroll 16
