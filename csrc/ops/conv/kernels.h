@@ -76,10 +76,11 @@ struct WinogradGradient {
   int64_t plane, panel_step, width;
 };
 
-// Winograd F(m x m, 3x3). Weights: 9 rows of `width` per channel to planes, out[(x channels + c) width].
+// Winograd F(m x m, 3x3). Weights: 9 rows of `width` per channel c to row c of every
+// plane.
 template <class T>
 struct WinogradTable {
-  void (*weight)(int64_t channels, int64_t width, const T* w, T* out);
+  void (*weight)(int64_t channels, int64_t width, const T* w, T* out, int64_t plane);
   void (*input)(const WinogradInput<T>& job);
   void (*output)(const WinogradOutput<T>& job);
 };

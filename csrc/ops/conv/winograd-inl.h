@@ -26,7 +26,7 @@ ANNX_INLINE void store_part(typename V::Scalar* p, V v, int64_t n) {
 
 template <class V>
 static void winograd_weight(int64_t channels, int64_t width, const typename V::Scalar* w,
-                            typename V::Scalar* out) {
+                            typename V::Scalar* out, int64_t plane) {
   const V half = splat<V>(0.5);
   for (int64_t c = 0; c < channels; ++c, w += 9 * width) {
     for (int64_t j = 0; j < width; j += V::lanes) {
@@ -43,7 +43,6 @@ static void winograd_weight(int64_t channels, int64_t width, const typename V::S
         rows[3][s] = g2;
       }
       typename V::Scalar* to = out + c * width + j;
-      const int64_t plane = channels * width;
 #pragma GCC unroll 4
       for (int r = 0; r < 4; ++r) {
         const V ends = rows[r][0] + rows[r][2];

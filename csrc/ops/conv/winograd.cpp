@@ -12,6 +12,12 @@
 namespace annx::conv {
 namespace {
 
+// Elements of a plane of a panel of transformed weights.
+template <class T>
+int64_t weight_plane(const Correlation& c, const Panels<T>& panels) {
+  return c.reduce * panels.width() + kPlaneGap<T>;
+}
+
 template <class T>
 class WinogradProduct {
  public:
@@ -40,15 +46,15 @@ class WinogradProduct {
  private:
   // Planes of one panel lie behind one another.
   const T* panel(int64_t x, int64_t q) const {
-    const int64_t width = panels_.vectors_of(q) * kLanes<T>;
-    return u_ + tiling_.planes() * c_.reduce * q * panels_.width() + x * c_.reduce * width;
+    return u_ + (q * tiling_.planes() + x) * weight_plane(c_, panels_);
   }
 
   // Rows of tiles begin … end-1.
   void task(int64_t begin, int64_t end) {
     const int64_t in = c_.reduce, out = c_.produce, planes = tiling_.planes();
     const int64_t tiles = (end - begin) * tiles_;
-    const int64_t v_plane = tiles * in, m_plane = tiles * panels_.padded();
+    const int64_t v_plane = tiles * in + kPlaneGap<T>;
+    const int64_t m_plane = tiles * panels_.padded() + kPlaneGap<T>;
     Workspace<T>& memory = workspace<T>();
     auto& a = memory.a;
     auto& c = memory.c;
@@ -116,13 +122,13 @@ const T* winograd_weights(const Correlation& c, const T* w, Scratch& memory) {
   const PackedWeights<T> packed(c, w, taps);
   const Panels<T>& panels = packed.panels();
   const Tiling tiling{c.winograd_tile()};
-  const int64_t planes = tiling.planes();
-  T* const u = static_cast<T*>(
-      memory.reserve(checked_bytes(planes * c.reduce * panels.padded(), sizeof(T))));
+  const int64_t planes = tiling.planes(), plane = weight_plane(c, panels);
+  T* const u =
+      static_cast<T*>(memory.reserve(checked_bytes(planes * plane * panels.count(), sizeof(T))));
   parallel_for(panels.count(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t q = begin; q < end; ++q)
       tiling.kernels<T>().weight(c.reduce, panels.vectors_of(q) * kLanes<T>, packed.panel(0, q),
-                                 u + planes * c.reduce * q * panels.width());
+                                 u + q * planes * plane, plane);
   });
   return u;
 }

@@ -7,6 +7,10 @@
 
 namespace annx::conv {
 
+// Between planes: a power of two apart, the values of a tile would fall on one set of L1.
+template <class T>
+constexpr int64_t kPlaneGap = kLanes<T>;
+
 // F(m x m, 3x3): m is 2 or 4.
 struct Tiling {
   int64_t m;

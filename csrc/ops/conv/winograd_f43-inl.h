@@ -59,9 +59,8 @@ ANNX_INLINE void f43_taps(const V* g, V* u) {
 
 template <class V>
 static void winograd_f43_weight(int64_t channels, int64_t width, const typename V::Scalar* w,
-                                typename V::Scalar* out) {
+                                typename V::Scalar* out, int64_t plane) {
   using T = typename V::Scalar;
-  const int64_t plane = channels * width;
   for (int64_t c = 0; c < channels; ++c, w += 9 * width) {
     for (int64_t j = 0; j < width; j += V::lanes) {
       V rows[3][6];  // by column of taps

@@ -74,8 +74,8 @@ class WinogradWeight {
     const int64_t row = source_.tiles(), tiles = (end - begin) * row;
     const int64_t lanes = kLanes<T>, width = panels_.width();
     // Both sides lie in panels: a panel's tiles are read from end to end.
-    const int64_t v_plane = Panels<T>::whole(in_) * tiles * lanes;
-    const int64_t m_plane = (last - first) * tiles * width;
+    const int64_t v_plane = Panels<T>::whole(in_) * tiles * lanes + kPlaneGap<T>;
+    const int64_t m_plane = (last - first) * tiles * width + kPlaneGap<T>;
     T* v = static_cast<T*>(memory.scratch.reserve(
         checked_bytes(kPlanes * (v_plane + m_plane) + source_.strip_size(), sizeof(T))));
     T *m = v + kPlanes * v_plane, *strip = m + kPlanes * m_plane;
