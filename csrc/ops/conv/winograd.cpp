@@ -12,6 +12,11 @@
 namespace annx::conv {
 namespace {
 
+// Transformed weights that no L2 holds: 4 MiB in float32.
+constexpr int64_t kManyWeights = int64_t{1} << 20;
+// A multiple of the rows of every target's tile of products.
+constexpr int64_t kWholeRows = 24;
+
 // Elements of a plane of a panel of transformed weights.
 template <class T>
 int64_t weight_plane(const Correlation& c, const Panels<T>& panels) {
@@ -36,65 +41,121 @@ class WinogradProduct {
   }
 
   void run() {
+    const int64_t planes = tiling_.planes(), channels = c_.reduce + c_.produce;
+    const int64_t rows = source_.all_rows();
+    if (planes * c_.reduce * c_.produce > kManyWeights) {
+      const int64_t step = rows_of((int64_t{1} << 22) / planes / channels);
+      for (int64_t r = 0; r < rows; r += step) together(r, std::min(rows, r + step));
+      return;
+    }
     // Transformed tiles and products of a task, a value per channel, tile and plane, stay in L2.
-    const int64_t values = (int64_t{1} << 18) / tiling_.planes();
-    const int64_t wanted = std::clamp<int64_t>(values / (c_.reduce + c_.produce), 24, 96);
-    const int64_t grain = std::max<int64_t>(1, (wanted + tiles_ - 1) / tiles_);
-    parallel_for(source_.all_rows(), grain, [&](int64_t begin, int64_t end) { task(begin, end); });
+    const int64_t wanted = (int64_t{1} << 18) / planes / channels;
+    parallel_for(rows, rows_of(std::clamp<int64_t>(wanted, 24, 96)),
+                 [&](int64_t begin, int64_t end) {
+                   const int64_t tiles = (end - begin) * tiles_;
+                   T* const memory = reserve(workspace<T>().scratch, tiles, source_.strip_size());
+                   const Part part = {begin, tiles, memory};
+                   for (int64_t r = begin; r < end; ++r) transform(part, r, strip_behind(part));
+                   products(part, 0, planes);
+                   for (int64_t r = begin; r < end; ++r) finish(part, r);
+                 });
   }
 
  private:
+  // Rows of tiles from `first` on; memory of their planes.
+  struct Part {
+    int64_t first, tiles;
+    T* memory;
+  };
+
+  int64_t v_plane(const Part& part) const { return part.tiles * c_.reduce + kPlaneGap<T>; }
+  int64_t m_plane(const Part& part) const { return part.tiles * c_.produce + kPlaneGap<T>; }
+  T* products_of(const Part& part) const { return part.memory + tiling_.planes() * v_plane(part); }
+  T* strip_behind(const Part& part) const {
+    return products_of(part) + tiling_.planes() * m_plane(part);
+  }
+  T* reserve(Scratch& memory, int64_t tiles, int64_t more) const {
+    const int64_t planes = tiling_.planes() * (tiles * (c_.reduce + c_.produce) + 2 * kPlaneGap<T>);
+    return static_cast<T*>(memory.reserve(checked_bytes(planes + more, sizeof(T))));
+  }
+
+  // Rows of tiles to take at once, about `wanted` tiles: if possible, ones that tiles of products divide.
+  int64_t rows_of(int64_t wanted) const {
+    const int64_t most = std::max<int64_t>(1, (wanted + tiles_ - 1) / tiles_);
+    int64_t best = most;
+    auto missing = [&](int64_t rows) {
+      return (kWholeRows - rows * tiles_ % kWholeRows) % kWholeRows;
+    };
+    for (int64_t rows = most; 2 * rows > most; --rows)
+      if (missing(rows) * best < missing(best) * rows) best = rows;
+    return best;
+  }
+
+  // With many weights, each is read for all tiles at once.
+  void together(int64_t begin, int64_t end) {
+    const int64_t tiles = (end - begin) * tiles_;
+    const Part part = {begin, tiles, reserve(planes_, tiles, 0)};
+    parallel_for(end - begin, 1, [&](int64_t first, int64_t last) {
+      const size_t strip = checked_bytes(source_.strip_size(), sizeof(T));
+      T* const memory = static_cast<T*>(workspace<T>().scratch.reserve(strip));
+      for (int64_t r = begin + first; r < begin + last; ++r) transform(part, r, memory);
+    });
+    parallel_for(tiling_.planes(), 1,
+                 [&](int64_t first, int64_t last) { products(part, first, last); });
+    parallel_for(end - begin, 1, [&](int64_t first, int64_t last) {
+      for (int64_t r = begin + first; r < begin + last; ++r) finish(part, r);
+    });
+  }
+
   // Planes of one panel lie behind one another.
   const T* panel(int64_t x, int64_t q) const {
     return u_ + (q * tiling_.planes() + x) * weight_plane(c_, panels_);
   }
 
-  // Rows of tiles begin … end-1.
-  void task(int64_t begin, int64_t end) {
-    const int64_t in = c_.reduce, out = c_.produce, planes = tiling_.planes();
-    const int64_t tiles = (end - begin) * tiles_;
-    const int64_t v_plane = tiles * in + kPlaneGap<T>;
-    const int64_t m_plane = tiles * panels_.padded() + kPlaneGap<T>;
-    Workspace<T>& memory = workspace<T>();
-    auto& a = memory.a;
-    auto& c = memory.c;
-    T* v = static_cast<T*>(memory.scratch.reserve(
-        checked_bytes(planes * (v_plane + m_plane) + source_.strip_size(), sizeof(T))));
-    T *m = v + planes * v_plane, *strip = m + planes * m_plane;
-    for (int64_t r = begin; r < end; ++r)
-      source_.transform(r, strip, v + (r - begin) * tiles_ * in, v_plane, in, kLanes<T>);
+  void transform(const Part& part, int64_t r, T* strip) const {
+    T* const v = part.memory + (r - part.first) * tiles_ * c_.reduce;
+    source_.transform(r, strip, v, v_plane(part), c_.reduce, kLanes<T>);
+  }
+
+  // In planes first … last-1.
+  void products(const Part& part, int64_t first, int64_t last) const {
+    const int64_t in = c_.reduce, out = c_.produce;
+    T* const m = products_of(part);
+    auto& a = workspace<T>().a;
+    auto& c = workspace<T>().c;
     a.clear();
     c.clear();
-    for (int64_t t = 0; t < tiles; ++t) {
-      a.push_back(v + t * in);
+    for (int64_t t = 0; t < part.tiles; ++t) {
+      a.push_back(part.memory + t * in);
       c.push_back(m + t * out);
     }
     ConvBlock<T> block = {};
-    block.rows = tiles;
+    block.rows = part.tiles;
     block.a = a.data();
     block.c = c.data();
     block.from_zero = true;
     block.k = in;
     block.offsets = offsets_.data();
-    for (int64_t x = 0; x < planes; ++x) {
-      block.a_shift = x * v_plane;
+    for (int64_t x = first; x < last; ++x) {
+      block.a_shift = x * v_plane(part);
       for (int64_t q = 0; q < panels_.count(); ++q) {
         block.vectors = panels_.vectors_of(q);
         block.b_rs = block.vectors * kLanes<T>;
         block.b = panel(x, q);
         block.cols = panels_.cols_of(q);
-        block.c_shift = x * m_plane + q * panels_.width();
+        block.c_shift = x * m_plane(part) + q * panels_.width();
         kernels<T>().block(block);
       }
     }
-    for (int64_t r = begin; r < end; ++r) finish(r, m + (r - begin) * tiles_ * out, m_plane);
   }
 
-  void finish(int64_t r, const T* m, int64_t m_plane) {
+  void finish(const Part& part, int64_t r) const {
+    const T* m = products_of(part) + (r - part.first) * tiles_ * c_.produce;
     const int64_t channels = c_.produce, width = c_.axis[2].dest;
     const int64_t rows = source_.dest_rows(r);
     T* y = y_ + source_.dest_pixel(r) * channels;
-    tiling_.kernels<T>().output({tiles_, channels, m, m_plane, y, width * channels, rows, width});
+    tiling_.kernels<T>().output(
+        {tiles_, channels, m, m_plane(part), y, width * channels, rows, width});
     if (bias_ == nullptr && activation_ == Activation::none) return;
     gemm_kernels_of<T>().epilogue({rows * width, channels, y, channels, T(1), bias_, activation_});
   }
@@ -109,6 +170,7 @@ class WinogradProduct {
   int64_t tiles_;  // of a row
   const T* u_ = nullptr;
   Scratch weights_;
+  Scratch planes_;
   std::vector<int64_t> offsets_;
 };
 
