@@ -13,6 +13,7 @@ PYBIND11_MODULE(_core, m) {
     }
   });
   init_runtime(m);
+  init_optim(m);
   init_cuda(m);
   init_dtype_type(m);
   init_tensor_type(m);

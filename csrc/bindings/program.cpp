@@ -117,6 +117,77 @@ py::object read_arguments(const py::tuple& arguments) {
                         py::tuple(leaves));
 }
 
+// A tree of tensors that read_arguments has read, with containers of its own.
+py::object copy_containers(const py::handle& tree) {
+  PyObject* const o = tree.ptr();
+  const Deeper here;
+  if (PyTuple_CheckExact(o)) {
+    py::tuple out(static_cast<size_t>(PyTuple_GET_SIZE(o)));
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(o); ++i)
+      out[static_cast<size_t>(i)] = copy_containers(PyTuple_GET_ITEM(o, i));
+    return out;
+  }
+  if (PyList_CheckExact(o)) {
+    py::list out;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(o); ++i)
+      out.append(copy_containers(PyList_GET_ITEM(o, i)));
+    return out;
+  }
+  if (PyDict_CheckExact(o)) {
+    py::dict out;
+    PyObject *name, *value;
+    Py_ssize_t at = 0;
+    while (PyDict_Next(o, &at, &name, &value)) out[py::handle(name)] = copy_containers(value);
+    return out;
+  }
+  return py::reinterpret_borrow<py::object>(tree);
+}
+
+// Of each module: its mode, its count of edits, and the names of its parameters and buffers, each with
+// the id of its memory, or -1. What lies in instances' dictionaries is read there.
+py::list module_states(const py::list& modules) {
+  static PyObject* const training = PyUnicode_InternFromString("training");
+  static PyObject* const edits = PyUnicode_InternFromString("_edits");
+  static PyObject* const registries[] = {PyUnicode_InternFromString("_parameter_names"),
+                                         PyUnicode_InternFromString("_buffer_names")};
+  const auto checked = [](PyObject* o) {
+    if (!o) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(o);
+  };
+  const auto entry = [](const py::object& dict, PyObject* key) {
+    PyObject* const o = PyDict_GetItemWithError(dict.ptr(), key);
+    if (!o && !PyErr_Occurred()) PyErr_SetObject(PyExc_KeyError, key);
+    if (!o) throw py::error_already_set();
+    return o;
+  };
+  py::list out(modules.size());
+  for (size_t m = 0; m < modules.size(); ++m) {
+    PyObject* const module = PyList_GET_ITEM(modules.ptr(), static_cast<Py_ssize_t>(m));
+    const py::object state = checked(PyObject_GenericGetDict(module, nullptr));
+    PyObject* const names[] = {entry(state, registries[0]), entry(state, registries[1])};
+    const Py_ssize_t count = PyDict_Size(names[0]);
+    PyObject* const one = PyTuple_New(3 + 2 * (count + PyDict_Size(names[1])));
+    PyList_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(m), one);
+    Py_ssize_t at = 0;
+    const auto put = [&](py::object o) { PyTuple_SET_ITEM(one, at++, o.release().ptr()); };
+    put(checked(PyObject_GetAttr(module, training)));
+    PyObject* const edited = PyDict_GetItemWithError(state.ptr(), edits);
+    put(edited ? py::reinterpret_borrow<py::object>(edited) : py::int_(0));
+    // Names of parameters and of buffers must not be mistaken for each other.
+    put(py::int_(count));
+    for (PyObject* registry : names) {
+      PyObject *name, *mark;
+      Py_ssize_t place = 0;
+      while (PyDict_Next(registry, &place, &name, &mark)) {
+        PyObject* const t = entry(state, name);
+        put(py::reinterpret_borrow<py::object>(name));
+        put(t == Py_None ? py::int_(-1) : py::int_(tensor_of(t).storage()->id()));
+      }
+    }
+  }
+  return out;
+}
+
 std::function<void()> host_function(const py::object& fn) {
   // Programs may be dropped by a thread without the GIL.
   std::shared_ptr<py::object> held(new py::object(fn), [](py::object* o) {
@@ -270,6 +341,8 @@ void init_program(py::module_& m) {
       });
   m.def("call_key", call_key, "What programs are told apart by.");
   m.def("read_arguments", read_arguments, "A call's tensors in nested containers, and its key.");
+  m.def("copy_containers", copy_containers, "A tree of tensors with containers of its own.");
+  m.def("module_states", module_states, "Modes, edits, parameters and buffers of modules.");
   m.def("capture_begin", [](const py::handle& arguments, bool lenient) {
     ANNX_CHECK(!t_recorder, runtime, "jit", "expected no capture within a capture");
     t_recorder = std::make_unique<Recorder>(tensors_of(arguments), lenient);
@@ -311,7 +384,6 @@ void init_program(py::module_& m) {
   });
   m.def("structure_epoch", [] { return g_structure_epoch; });
   m.def("bump_structure", bump_structure);
-  m.def("storage_id", [](const py::handle& t) { return tensor_of(t.ptr()).storage()->id(); });
   m.def("capture_abort", [] { t_recorder.reset(); });
   m.def("capturing", [] { return t_recorder != nullptr; });
   m.def("capture_host", [](const py::object& fn) { recorder().add_host_call(host_function(fn)); });

@@ -63,6 +63,7 @@ void init_op_functions(py::module_& m);
 void init_autograd(py::module_& m);
 void init_dlpack(py::module_& m);
 void init_runtime(py::module_& m);
+void init_optim(py::module_& m);
 void init_program(py::module_& m);
 // Throws inside a captured call, where the value of t would be baked in.
 void check_readable(const Tensor& t, const char* what);

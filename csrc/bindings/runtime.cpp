@@ -49,17 +49,6 @@ py::dict allocator_stats() {
   return d;
 }
 
-void write_hyper(py::handle tensor, const py::sequence& values) {
-  ANNX_CHECK(is_tensor(tensor.ptr()), type, "write_hyper", "expected a Tensor");
-  const Tensor& t = tensor_of(tensor.ptr());
-  ANNX_CHECK(t.dtype() == DType::f64 && t.is_contiguous() &&
-                 t.numel() == static_cast<int64_t>(values.size()),
-             value, "write_hyper", "expected a float64 tensor of ", values.size(),
-             " elements but got ", t.dtype(), " of shape ", t.shape());
-  for (size_t i = 0; i < values.size(); ++i) t.data<double>()[i] = values[i].cast<double>();
-  t.storage()->bump_version();
-}
-
 }  // namespace
 
 void init_runtime(py::module_& m) {
@@ -113,7 +102,6 @@ void init_runtime(py::module_& m) {
       "CPUs by affinity and by cgroup quota (0: none).");
   m.def("empty_cache", empty_cache, "Gives cached memory back to the system.");
   m.def("build_info", build_info, "How this extension was built.");
-  m.def("write_hyper", write_hyper, "Writes floats into a float64 tensor in place.");
   m.def(
       "manual_seed", [](uint64_t seed) { set_random_state({seed, 0}); },
       "Restarts the random generator from seed.");

@@ -1,7 +1,7 @@
 #include "program/record.h"
 
+#include <algorithm>
 #include <mutex>
-#include <unordered_set>
 
 #include "autograd/tape.h"
 
@@ -11,13 +11,14 @@ namespace {
 
 thread_local Recorder* t_recorder = nullptr;
 
-// Temporaries of captures at work that have not been freed, whichever thread frees them.
-std::mutex g_alive_mutex;
-std::unordered_set<uint64_t> g_alive;
+// Which watched storages have died, whichever thread let go of them, while captures are at work.
+std::mutex g_dead_mutex;
+std::vector<uint64_t> g_dead;
+int g_recorders = 0;
 
 void note_death(uint64_t id) {
-  std::lock_guard<std::mutex> lock(g_alive_mutex);
-  g_alive.erase(id);
+  std::lock_guard<std::mutex> lock(g_dead_mutex);
+  if (g_recorders) g_dead.push_back(id);
 }
 
 uint64_t mix(uint64_t h, uint64_t v) {
@@ -68,13 +69,16 @@ Recorder::Recorder(const TensorList& arguments, bool lenient)
   p.instructions.reserve(64);
   p.values.reserve(128);
   p.buffers.reserve(128);
-  values_.reserve(128);
-  buffers_.reserve(128);
+  same_hash_.reserve(128);
+  written_.reserve(128);
   for (int i = 0; i < arguments.size(); ++i) {
     const Tensor& t = arguments[i];
     argument_impls_.push_back(t.impl());
     int alias = -1;
-    Ids& known = argument_buffers_[t.storage()->id()];
+    const auto place = static_cast<int>(argument_buffers_.size());
+    const int* const met = buffers_.insert(t.storage()->id(), -1 - place);
+    if (!met) argument_buffers_.emplace_back();
+    Ids& known = argument_buffers_[static_cast<size_t>(met ? -1 - *met : place)];
     const int64_t begin = t.offset(), end = begin + extent_of(t.shape(), t.strides());
     for (int j : known) {
       const Tensor& other = arguments[p.buffers[static_cast<size_t>(j)].index];
@@ -103,6 +107,10 @@ Recorder::Recorder(const TensorList& arguments, bool lenient)
     p.arguments.push_back(value_of(t));
   }
   Storage::on_death = note_death;
+  {
+    std::lock_guard<std::mutex> lock(g_dead_mutex);
+    ++g_recorders;
+  }
   t_recorder = this;
   set_call_observer(this);
   autograd::set_grad_observer(observe_grad);
@@ -110,8 +118,8 @@ Recorder::Recorder(const TensorList& arguments, bool lenient)
 
 Recorder::~Recorder() {
   {
-    std::lock_guard<std::mutex> lock(g_alive_mutex);
-    for (const auto& [id, buffer] : buffers_) g_alive.erase(id);
+    std::lock_guard<std::mutex> lock(g_dead_mutex);
+    if (--g_recorders == 0) g_dead.clear();
   }
   if (t_recorder != this) return;
   t_recorder = nullptr;
@@ -138,26 +146,28 @@ int Recorder::argument_buffer(const Tensor& t, const Ids& candidates) const {
        t.shape(), " shares memory with an argument and reaches beyond it: copy the argument");
 }
 
+int Recorder::argument_of(const Tensor& t) const {
+  const int* const known = buffers_.find(t.storage()->id());
+  return known && *known < 0 ? -1 - *known : -1;
+}
+
 int Recorder::buffer_of(const Tensor& t, bool output) {
   const uint64_t id = t.storage()->id();
-  if (const auto a = argument_buffers_.find(id); a != argument_buffers_.end())
-    return argument_buffer(t, a->second);
-  const auto [at, fresh] = buffers_.try_emplace(id, static_cast<int>(program_->buffers.size()));
-  if (!fresh) return at->second;
-  Buffer b;
+  const auto fresh = static_cast<int>(program_->buffers.size());
+  if (const int* const known = buffers_.insert(id, fresh))
+    return *known >= 0 ? *known
+                       : argument_buffer(t, argument_buffers_[static_cast<size_t>(-1 - *known)]);
+  Buffer& b = program_->buffers.emplace_back();
   if (output) {
     b.bytes = t.storage()->bytes();
     t.storage()->watch();
-    std::lock_guard<std::mutex> lock(g_alive_mutex);
-    g_alive.insert(id);
   } else {
     b.kind = Buffer::Kind::external;
     b.storage = t.storage();
     if (t.requires_grad() && autograd::is_leaf(t)) program_->watched.emplace_back(t, id);
   }
-  program_->buffers.push_back(std::move(b));
   written_.push_back(0);
-  return at->second;
+  return fresh;
 }
 
 int Recorder::value_of(const Tensor& t, bool output) {
@@ -170,14 +180,12 @@ int Recorder::value_of(const Tensor& t, bool output) {
   v.shape = t.shape();
   v.strides = t.strides();
   const auto id = static_cast<int>(program_->values.size());
-  const auto [at, fresh] = values_.try_emplace(hash_of(v), id);
-  if (!fresh) {
-    for (int i = at->second; i >= 0; i = same_hash_[static_cast<size_t>(i)])
-      if (same(program_->values[static_cast<size_t>(i)], v)) return i;
-  }
-  same_hash_.push_back(fresh ? -1 : at->second);
-  at->second = id;
-  program_->values.push_back(std::move(v));
+  int* const newest = values_.insert(hash_of(v), id);
+  for (int i = newest ? *newest : -1; i >= 0; i = same_hash_[static_cast<size_t>(i)])
+    if (same(program_->values[static_cast<size_t>(i)], v)) return i;
+  same_hash_.push_back(newest ? *newest : -1);
+  if (newest) *newest = id;
+  program_->values.push_back(v);
   return id;
 }
 
@@ -199,7 +207,7 @@ void Recorder::before(const OpCall& c) {
 
 void Recorder::after(const OpCall& c) {
   if (!c.op->kernel) return;  // a view: its storage says it all
-  Instruction i;
+  Instruction& i = program_->instructions.emplace_back();
   i.op = c.op;
   i.attrs = c.attrs;
   i.scope = scope_;
@@ -219,10 +227,10 @@ void Recorder::after(const OpCall& c) {
   }
   if (c.op->flags & kKeyed) {
     const Ints& key = c.attrs[0].ints();
-    const auto drawn = draws_.find(static_cast<uint64_t>(key[1]));
-    if (drawn != draws_.end() && static_cast<uint64_t>(key[0]) == seed_) i.draw = drawn->second;
+    const uint64_t drawn = static_cast<uint64_t>(key[1]) - first_draw_;
+    if (drawn < static_cast<uint64_t>(program_->draws) && static_cast<uint64_t>(key[0]) == seed_)
+      i.draw = static_cast<int>(drawn);
   }
-  program_->instructions.push_back(std::move(i));
 }
 
 void Recorder::drew(uint64_t seed, uint64_t counter) {
@@ -232,13 +240,12 @@ void Recorder::drew(uint64_t seed, uint64_t counter) {
     refuse(ErrorKind::runtime, "jit",
            "expected no manual_seed inside a captured call: seed before it");
   seed_ = seed;
-  draws_[counter] = program_->draws++;
+  ++program_->draws;
 }
 
 void Recorder::use_leaf(const Tensor& leaf, bool replaced) {
-  const auto [at, fresh] =
-      leaves_.try_emplace(leaf.impl(), static_cast<int>(program_->leaves.size()));
-  if (!fresh) return;
+  const auto place = static_cast<int>(program_->leaves.size());
+  if (leaves_.insert(reinterpret_cast<uintptr_t>(leaf.impl()), place)) return;
   for (const TensorImpl* argument : argument_impls_)
     if (argument == leaf.impl())
       refuse(ErrorKind::value, "jit",
@@ -250,14 +257,11 @@ void Recorder::use_leaf(const Tensor& leaf, bool replaced) {
   l.had = grad;
   if (!replaced && !grad.defined()) l.entry = Leaf::kNone;
   if (!replaced && grad.defined()) {
-    const uint64_t id = grad.storage()->id();
-    if (!buffers_.count(id) && !argument_buffers_.count(id)) {
-      Buffer b;
+    if (!buffers_.insert(grad.storage()->id(), static_cast<int>(program_->buffers.size()))) {
+      Buffer& b = program_->buffers.emplace_back();
       b.kind = Buffer::Kind::gradient;
-      b.index = at->second;
+      b.index = place;
       b.base = grad.offset();
-      buffers_[id] = static_cast<int>(program_->buffers.size());
-      program_->buffers.push_back(std::move(b));
       written_.push_back(0);
     }
     l.entry = value_of(grad);
@@ -266,10 +270,9 @@ void Recorder::use_leaf(const Tensor& leaf, bool replaced) {
 }
 
 bool Recorder::varies(const Tensor& number) const {
-  if (argument_buffers_.count(number.storage()->id())) return true;
-  const auto known = buffers_.find(number.storage()->id());
-  return known != buffers_.end() &&
-         program_->buffers[static_cast<size_t>(known->second)].kind != Buffer::Kind::external;
+  const int* const known = buffers_.find(number.storage()->id());
+  return known && (*known < 0 ||
+                   program_->buffers[static_cast<size_t>(*known)].kind != Buffer::Kind::external);
 }
 
 void Recorder::check_readable(const Tensor& t, const char* what) {
@@ -280,14 +283,14 @@ void Recorder::check_readable(const Tensor& t, const char* what) {
                "name a number that must be known in static_argnums");
   };
   if (t.impl()->wrapped_number && varies(t)) return complain("it is a number given as an argument");
-  if (argument_buffers_.count(t.storage()->id())) return complain("it comes from an argument");
+  if (argument_of(t) >= 0) return complain("it comes from an argument");
   if (t.requires_grad())
     return complain("it takes part in the gradient and changes from call to call");
-  const auto known = buffers_.find(t.storage()->id());
-  if (known == buffers_.end()) return;
-  if (program_->buffers[static_cast<size_t>(known->second)].kind != Buffer::Kind::external)
+  const int* const known = buffers_.find(t.storage()->id());
+  if (!known) return;
+  if (program_->buffers[static_cast<size_t>(*known)].kind != Buffer::Kind::external)
     return complain("it is computed by the call");
-  if (written_[static_cast<size_t>(known->second)]) complain("the call changes it");
+  if (written_[static_cast<size_t>(*known)]) complain("the call changes it");
 }
 
 void Recorder::add_host_call(std::function<void()> fn) {
@@ -299,22 +302,36 @@ void Recorder::add_host_call(std::function<void()> fn) {
 
 int Recorder::kept_beyond(const TensorList& results) const {
   // How often the storages of results and grads are held by right.
-  std::unordered_map<uint64_t, std::pair<const Storage*, int>> known;
-  std::unordered_set<const TensorImpl*> counted;
-  const auto hold = [&](const Tensor& t) {
-    if (!t.defined() || !counted.insert(t.impl()).second) return;
-    auto& entry = known[t.storage()->id()];
-    entry.first = t.storage().get();
-    ++entry.second;
+  struct Held {
+    const Storage* storage = nullptr;
+    int times = 0;
+    bool dead = false;
   };
-  for (const Tensor& t : results) hold(t);
-  for (const Leaf& l : program_->leaves) hold(autograd::meta_of(l.tensor)->grad);
+  std::vector<Held> held(program_->buffers.size());
+  std::vector<const TensorImpl*> ours;
+  for (const Tensor& t : results)
+    if (t.defined()) ours.push_back(t.impl());
+  for (const Leaf& l : program_->leaves)
+    if (const Tensor& grad = autograd::meta_of(l.tensor)->grad; grad.defined())
+      ours.push_back(grad.impl());
+  std::sort(ours.begin(), ours.end());
+  ours.erase(std::unique(ours.begin(), ours.end()), ours.end());
+  for (const TensorImpl* impl : ours) {
+    const int* const b = buffers_.find(impl->storage->id());
+    if (!b || *b < 0) continue;
+    held[static_cast<size_t>(*b)].storage = impl->storage.get();
+    ++held[static_cast<size_t>(*b)].times;
+  }
+  {
+    std::lock_guard<std::mutex> lock(g_dead_mutex);
+    for (uint64_t id : g_dead)
+      if (const int* const b = buffers_.find(id); b && *b >= 0)
+        held[static_cast<size_t>(*b)].dead = true;
+  }
   int kept = 0;
-  std::lock_guard<std::mutex> lock(g_alive_mutex);
-  for (const auto& [id, buffer] : buffers_) {
-    if (!g_alive.count(id)) continue;
-    const auto entry = known.find(id);
-    kept += entry == known.end() || entry->second.first->use_count() > entry->second.second;
+  for (size_t b = 0; b < held.size(); ++b) {
+    if (program_->buffers[b].kind != Buffer::Kind::temporary || held[b].dead) continue;
+    kept += !held[b].storage || held[b].storage->use_count() > held[b].times;
   }
   return kept;
 }

@@ -1,9 +1,8 @@
 // Writes down what an eager call does.
 #pragma once
 
-#include <unordered_map>
-
 #include "ops/call.h"
+#include "program/id_map.h"
 #include "program/program.h"
 
 namespace annx::program {
@@ -47,18 +46,20 @@ class Recorder final : public CallObserver {
   void use_leaf(const Tensor& leaf, bool replaced);
 
  private:
+  // Of what lies within an argument: its place in argument_buffers_, else -1.
+  int argument_of(const Tensor& t) const;
   int buffer_of(const Tensor& t, bool output);
   int value_of(const Tensor& t, bool output = false);
   int argument_buffer(const Tensor& t, const Ids& candidates) const;
 
   std::shared_ptr<Program> program_;
-  std::unordered_map<uint64_t, int> buffers_;           // by storage id; negative: see shared_
-  std::unordered_map<uint64_t, Ids> argument_buffers_;  // several arguments of one storage
-  std::unordered_map<uint64_t, int> values_;            // newest value of a hash
-  std::vector<int> same_hash_;                          // per value: the next of its hash, or -1
-  std::unordered_map<const TensorImpl*, int> leaves_;
-  std::unordered_map<uint64_t, int> draws_;  // by counter
-  std::vector<char> written_;                // per buffer
+  // Small steps fit into the tables at once.
+  IdMap buffers_{8};            // by storage id; of arguments: -1 - place in argument_buffers_
+  IdMap values_{8};             // newest value of a hash
+  IdMap leaves_{5};             // by address
+  std::vector<int> same_hash_;  // per value: the next of its hash, or -1
+  std::vector<Ids> argument_buffers_;  // arguments of one storage
+  std::vector<char> written_;          // per buffer
   SmallVec<uint32_t, 4> versions_;
   void refuse(ErrorKind kind, const char* op, const std::string& why);
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 bump = _core.bump_structure
+_scope = _core.capture_scope
+_module_states = _core.module_states
 
 # Captures at work in all threads: modules look at it before anything else.
 active = 0
@@ -25,46 +27,31 @@ class _State(_local):
     recording: Recording | None = None
 
 
-_state = _State()
+state = _State()
 
 
 def current() -> Recording | None:
     """The capture of this thread."""
-    return _state.recording if active else None
-
-
-def _members(module: Any) -> tuple[tuple[str, int], ...]:
-    state = module.__dict__
-    if not state["_parameter_names"] and not state["_buffer_names"]:
-        return ()
-    return tuple(
-        [
-            (name, _core.storage_id(state[name]) if state[name] is not None else -1)
-            for registry in ("_parameter_names", "_buffer_names")
-            for name in state[registry]
-        ]
-    )
+    return state.recording if active else None
 
 
 class Guard:
     """What must still hold for a captured call to mean the same."""
 
-    __slots__ = ("_epoch", "_modules", "_optimizers")
+    __slots__ = ("_epoch", "_modules", "_optimizers", "_states")
 
     def __init__(self, recording: Recording) -> None:
         self._epoch = _core.structure_epoch()
-        self._modules = [
-            (module, module.training, module.__dict__.get("_edits", 0), _members(module))
-            for module in recording.modules.values()
-        ]
+        self._modules = list({id(module): module for _, module in recording.scopes}.values())
+        self._states = _module_states(self._modules)
         self._optimizers = [(o, o._plan_version) for o in recording.optimizers]
 
     def could_hold(self) -> bool:
         """Whether it may come to hold again: a mode can be switched back, an edit not undone."""
-        return all(
-            module.__dict__.get("_edits", 0) == edits and _members(module) == members
-            for module, _, edits, members in self._modules
-        ) and all(o._plan_version == version for o, version in self._optimizers)
+        now = _module_states(self._modules)
+        return all(a[1:] == b[1:] for a, b in zip(now, self._states, strict=True)) and all(
+            o._plan_version == version for o, version in self._optimizers
+        )
 
     def holds(self) -> bool:
         """Whether modules and optimizers are as they were."""
@@ -74,11 +61,8 @@ class Guard:
         epoch = _core.structure_epoch()
         if epoch == self._epoch:
             return True
-        for module, training, edits, members in self._modules:
-            if module.training is not training or module.__dict__.get("_edits", 0) != edits:
-                return False
-            if _members(module) != members:
-                return False
+        if _module_states(self._modules) != self._states:
+            return False
         self._epoch = epoch
         return True
 
@@ -87,12 +71,11 @@ class Recording:
     """A capture at work: begins with ``with``; then :meth:`finish` gives the program."""
 
     def __init__(self, arguments: list[Any], lenient: bool = False) -> None:
-        self.modules: dict[int, Any] = {}
         self.optimizers: list[Any] = []
         # Of each call of the host: the optimizer that it prepares, or None.
         self.repeats: list[Any] = []
-        self.scopes: list[tuple[Any, ...]] = []
-        self._stack: tuple[Any, ...] = ()
+        # Of each call of a module: the call around it, or -1, and the module.
+        self.scopes: list[tuple[int, Any]] = []
         self._arguments = arguments
         self._lenient = lenient
         self._finished = False
@@ -101,7 +84,7 @@ class Recording:
         global active
         _core.capture_begin(self._arguments, self._lenient)
         active += 1
-        _state.recording = self
+        state.recording = self
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -111,8 +94,8 @@ class Recording:
 
     def _leave(self) -> None:
         global active
-        if _state.recording is self:
-            _state.recording = None
+        if state.recording is self:
+            state.recording = None
             active -= 1
 
     def finish(self, results: list[Any], prepared: bool = False) -> Any:
@@ -134,16 +117,13 @@ class Recording:
 
     def call(self, module: Any, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Runs a module's call, noting the module and its place in the tree."""
-        self.modules[id(module)] = module
-        outer = self._stack
-        self._stack = (*outer, module)
-        scope = _core.capture_scope(len(self.scopes))
-        self.scopes.append(self._stack)
+        scopes = self.scopes
+        outer = _scope(len(scopes))
+        scopes.append((outer, module))
         try:
             return call(*args, **kwargs)
         finally:
-            self._stack = outer
-            _core.capture_scope(scope)
+            _scope(outer)
 
 
 class paused:

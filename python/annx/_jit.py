@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _call_key = _core.call_key
 _read_arguments = _core.read_arguments
+_copy_containers = _core.copy_containers
 
 
 class _Entry:
@@ -80,7 +81,8 @@ class _Entry:
         if scope >= 0:
             from annx.nn._blame import blame
 
-            for module in reversed(self.scopes[scope]):
+            while scope >= 0:
+                scope, module = self.scopes[scope]
                 blame(error, module)
 
     def build(self, results: Any) -> Any:
@@ -275,7 +277,7 @@ class Jitted:
     def _arguments(self, spec: Any) -> tuple[Any, Any]:
         if spec[0] is None:
             # Containers of its own, as a replay leaves the caller's alone too.
-            return pytree.map(lambda leaf: leaf, spec[1]), {}
+            return _copy_containers(spec[1]), {}
         treedef, values, plain, fixed, count = spec
         tree, names = pytree.unflatten(treedef, values)
         it, rest = iter(plain), iter(tree)
@@ -286,8 +288,10 @@ class Jitted:
         args, kwargs = self._arguments(spec)
         with _capture.Recording(list(tensors), self._lenient) as recording:
             result = self._plain(instance, args, kwargs)
-            single = isinstance(result, Tensor)
-            leaves, treedef = pytree.flatten(result)
+            leaves: Any = [result]
+            treedef: Any = None
+            if not isinstance(result, Tensor):
+                leaves, treedef = pytree.flatten(result)
             outputs = _core.detached_results([x for x in leaves if isinstance(x, Tensor)])
             template = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
             # The graph goes with them; what is alive then was kept by somebody.
@@ -300,7 +304,7 @@ class Jitted:
             program,
             _capture.Guard(recording),
             recording,
-            None if single else treedef,
+            treedef,
             template,
             instance,
         )
@@ -310,10 +314,15 @@ class Jitted:
         return entry.build(outputs)
 
     def _keep(self, key: Any, entry: _Entry) -> None:
-        entries = self._entries.setdefault(key, [])
-        entries[:] = [e for e in entries if e.guard.could_hold()]
-        entries.append(entry)
-        self._entries.move_to_end(key)
+        entries = self._entries.get(key)
+        if entries is None:
+            self._entries[key] = [entry]
+        else:
+            entries[:] = [e for e in entries if e.guard.could_hold()]
+            entries.append(entry)
+            self._entries.move_to_end(key)
+        if self.captures <= self._size:
+            return
         while sum(len(e) for e in self._entries.values()) > self._size:
             oldest = next(iter(self._entries))
             self._entries[oldest].pop(0)

@@ -21,10 +21,9 @@ _structure_epoch = _core.structure_epoch
 
 def _structure(module: Any) -> list[Any]:
     """What the module is made of, its modes and the values of its tensors aside."""
-    return [
-        (id(part), part.__dict__.get("_edits", 0), _capture._members(part))
-        for part in module.modules()
-    ]
+    parts = list(module.modules())
+    states = _core.module_states(parts)
+    return [(id(part), *state[1:]) for part, state in zip(parts, states, strict=True)]
 
 
 class Prepared:

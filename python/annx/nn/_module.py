@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _Self = TypeVar("_Self", bound="Module")
+_capture_state = _capture.state
 
 
 def _indent(text: str) -> str:
@@ -53,7 +54,7 @@ class Module(Hookable, Trainable):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _capture.active:
-            recording = _capture.current()
+            recording = _capture_state.recording
             if recording is not None:
                 return recording.call(self, self.__invoke, args, kwargs)
         return self.__invoke(*args, **kwargs)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from annx import _creation
 from annx.optim._fused import RuleOptimizer, check_at_least, check_no_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from annx._core import Tensor
     from annx.optim._optimizer import Params
 
 
@@ -158,8 +156,8 @@ class Adagrad(RuleOptimizer):
             check_at_least("Adagrad", name, group[name])
         check_no_graph("Adagrad", group)
 
-    def _initial(self, param: Tensor, name: str, group: Mapping[str, Any]) -> Tensor:
-        return _creation.full_like(param, group["initial_accumulator_value"])
+    def _initial(self, name: str, group: Mapping[str, Any]) -> float:
+        return float(group["initial_accumulator_value"])
 
     def _state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("sum",)

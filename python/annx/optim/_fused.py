@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _write_hyper = _core.write_hyper
 _full = _core.ops.full
+_plan_states = _core.plan_states
 _global_norm = _core.ops.global_norm
 _clip_scale = _core.ops.clip_scale_
 _optimizer_step = _core.ops.optimizer_step_
@@ -41,10 +42,17 @@ class Bucket:
 
     __slots__ = ("count", "first", "hyper", "params", "size", "slots")
 
-    def __init__(self, params: list[Tensor], hyper: Tensor, count: int, first: bool) -> None:
+    def __init__(
+        self,
+        params: list[Tensor],
+        slots: dict[str, list[Tensor]],
+        hyper: Tensor,
+        count: int,
+        first: bool,
+    ) -> None:
         self.params = params
         self.size = len(params)
-        self.slots: dict[str, list[Tensor]] = {}
+        self.slots = slots
         self.hyper = hyper
         self.count = count
         self.first = first
@@ -72,6 +80,8 @@ class FusedOptimizer(Optimizer):
     _SCALE_AT = 0
     # Whether the state holds the number of steps taken, under "step".
     _COUNTS_STEPS = False
+    # Whether a step must know that state is new.
+    _TELLS_FIRST = False
 
     def _reset(self) -> None:
         super()._reset()
@@ -84,10 +94,6 @@ class FusedOptimizer(Optimizer):
         """What decides, besides the parameters, which state a group needs."""
         return None
 
-    def _first(self, param: Tensor, group: Mapping[str, Any]) -> bool:
-        """Whether the state of ``param`` does not exist yet, where a step must know."""
-        return False
-
     def _scale_at(self, group: Mapping[str, Any]) -> int:
         return self._SCALE_AT
 
@@ -95,9 +101,9 @@ class FusedOptimizer(Optimizer):
         """Where among the hyperparameters the step number stands, if nothing else follows it."""
         return None
 
-    def _initial(self, param: Tensor, name: str, group: Mapping[str, Any]) -> Tensor:
-        """A state tensor before the first step."""
-        return _full(param.shape, 0.0, dtype=param.dtype, device=str(param.device))
+    def _initial(self, name: str, group: Mapping[str, Any]) -> float:
+        """What fills a state tensor before the first step."""
+        return 0.0
 
     def _scalars(self, group: Mapping[str, Any], count: int) -> dict[str, float]:
         """What the state holds besides tensors of the parameter's shape, after ``count`` steps."""
@@ -228,20 +234,13 @@ class FusedOptimizer(Optimizer):
         self._drop_plan(index)
         plan = _Plan(group["params"], self._mode(group))
         names = self._state_names(group)
-        members: dict[tuple[str, str, int, bool], list[Tensor]] = {}
+        fills = [self._initial(name, group) for name in names]
         with _capture.paused():
-            for param in plan.params:
-                if param.grad is None:
-                    plan.idle.append(param)
-                    continue
-                first = self._first(param, group)
-                count = self._ensure_state(param, names, group)
-                key = (str(param.dtype), str(param.device), count, first)
-                members.setdefault(key, []).append(param)
-            for (_, _, count, first), params in members.items():
-                bucket = Bucket(params, self._hyper_of(params), count, first)
-                bucket.slots = {name: [self._state[p][name] for p in params] for name in names}
-                plan.buckets.append(bucket)
+            plan.idle, groups = _plan_states(
+                plan.params, self._state, names, fills, self._COUNTS_STEPS, self._TELLS_FIRST
+            )
+            for params, slots, count, first in groups:
+                plan.buckets.append(Bucket(params, slots, self._hyper_of(params), count, first))
         self._plans[index] = plan
         self._plan_version += 1
         return plan
@@ -252,25 +251,12 @@ class FusedOptimizer(Optimizer):
         hyper = self._hypers.get(key)
         if hyper is None:
             # Ever-changing buckets must not grow the memory.
-            if len(self._hypers) > 4 * sum(len(g["params"]) for g in self.param_groups):
+            if self._hypers and len(self._hypers) > 4 * sum(
+                len(g["params"]) for g in self.param_groups
+            ):
                 self._hypers.clear()
-            hyper = self._hypers[key] = _creation.zeros(self._HYPER_LENGTH, dtype="float64")
+            hyper = self._hypers[key] = _full((self._HYPER_LENGTH,), 0.0, dtype=_core.float64)
         return hyper
-
-    def _ensure_state(self, param: Tensor, names: tuple[str, ...], group: Mapping[str, Any]) -> int:
-        """Makes the state of a parameter where it is missing; returns the steps taken."""
-        if not names:
-            return 0
-        state, count = self._state[param], 0
-        if self._COUNTS_STEPS:
-            if "step" in state:
-                count = int(state["step"].item())
-            else:
-                state["step"] = _full((), 0.0)
-        for name in names:
-            if state.get(name) is None:
-                state[name] = self._initial(param, name, group)
-        return count
 
     def _sync(self) -> None:
         """Writes the buckets' step counts into the state; the next step plans anew from it."""

@@ -46,6 +46,7 @@ class SGD(FusedOptimizer):
     """
 
     _HYPER_LENGTH = 8
+    _TELLS_FIRST = True
     _SCALE_AT = 7
     _STATE_KEYS = ("momentum_buffer",)
 
@@ -90,11 +91,6 @@ class SGD(FusedOptimizer):
 
     def _mode(self, group: Mapping[str, Any]) -> object:
         return group["momentum"] != 0
-
-    def _first(self, param: Tensor, group: Mapping[str, Any]) -> bool:
-        if group["momentum"] == 0:
-            return False
-        return self._state[param].get("momentum_buffer") is None
 
     def _state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] != 0 else ()

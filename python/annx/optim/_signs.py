@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from annx import _creation
 from annx.optim._fused import RuleOptimizer, check_at_least, check_betas, check_no_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from annx._core import Tensor
     from annx.optim._optimizer import Params
 
 
@@ -143,8 +141,8 @@ class Rprop(RuleOptimizer):
             raise ValueError(f"[Rprop] expected etas around 1 but got {group['etas']}")
         check_no_graph("Rprop", group)
 
-    def _initial(self, param: Tensor, name: str, group: Mapping[str, Any]) -> Tensor:
-        return _creation.full_like(param, group["lr"] if name == "step_size" else 0.0)
+    def _initial(self, name: str, group: Mapping[str, Any]) -> float:
+        return float(group["lr"]) if name == "step_size" else 0.0
 
     def _state_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("prev", "step_size")

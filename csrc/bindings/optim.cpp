@@ -1,0 +1,119 @@
+// What Python's optimizers do for all parameters at once: the state of their first step, and what
+// the native steps read.
+#include <cstring>
+
+#include "bindings/py.h"
+
+namespace annx::python {
+
+namespace {
+
+void write_hyper(py::handle tensor, const py::sequence& values) {
+  ANNX_CHECK(is_tensor(tensor.ptr()), type, "write_hyper", "expected a Tensor");
+  const Tensor& t = tensor_of(tensor.ptr());
+  ANNX_CHECK(t.dtype() == DType::f64 && t.is_contiguous() &&
+                 t.numel() == static_cast<int64_t>(values.size()),
+             value, "write_hyper", "expected a float64 tensor of ", values.size(),
+             " elements but got ", t.dtype(), " of shape ", t.shape());
+  for (size_t i = 0; i < values.size(); ++i) t.data<double>()[i] = values[i].cast<double>();
+  t.storage()->bump_version();
+}
+
+// Parameters that one native call updates: of one dtype and device, after as many steps.
+struct Group {
+  DType dtype;
+  Device device;
+  int64_t count;
+  bool first;
+  py::list params;
+  std::vector<py::list> slots;  // by name
+};
+
+Tensor filled_like(const Tensor& t, double value) {
+  const Device device = t.device();
+  if (device.is_cpu() && value == 0) {
+    Tensor out = Tensor::empty(t.shape(), t.dtype());
+    std::memset(out.raw(), 0, static_cast<size_t>(out.numel()) * itemsize(out.dtype()));
+    return out;
+  }
+  const Attr place =
+      device.is_cpu() ? Attr() : Attr(intern(("cuda:" + std::to_string(device.index)).c_str()));
+  return call(def::full, {}, {Attr(t.shape()), Attr(value), Attr(t.dtype()), place});
+}
+
+int64_t steps_of(const py::handle& step) {
+  return static_cast<int64_t>(step.attr("item")().cast<double>());
+}
+
+// Makes the named state of the parameters that have a gradient, where it is missing, and sorts them
+// into groups: (parameters without a gradient, [(parameters, state by name, steps, first)]). Where
+// `counts` is set, each state has an entry "step" first, None until somebody asks. With `first`,
+// parameters whose state is new are told apart.
+py::tuple plan_states(const py::list& params, const py::object& states, const py::sequence& names,
+                      const py::sequence& fills, bool counts, bool first) {
+  const GradModeGuard no_grad(false);
+  const size_t n = names.size();
+  py::list idle;
+  std::vector<Group> groups;
+  const py::str step("step");
+  for (const py::handle& p : params) {
+    ANNX_CHECK(is_tensor(p.ptr()), type, "plan_states", "expected Tensors");
+    const Tensor& t = tensor_of(p.ptr());
+    const autograd::Meta* meta = autograd::meta_of(t);
+    if (!meta || !meta->grad.defined()) {
+      idle.append(p);
+      continue;
+    }
+    int64_t count = 0;
+    bool fresh = false;
+    py::dict state;
+    std::vector<py::object> found(n);
+    if (n > 0) {
+      state = states[p];
+      for (size_t k = 0; k < n; ++k) {
+        PyObject* known = PyDict_GetItem(state.ptr(), names[k].ptr());
+        if (known && known != Py_None) {
+          found[k] = py::reinterpret_borrow<py::object>(known);
+        } else {
+          found[k] = py::reinterpret_steal<py::object>(
+              wrap(filled_like(t, py::object(fills[k]).cast<double>())));
+          fresh = fresh || k == 0;
+        }
+      }
+      if (counts) {
+        PyObject* known = PyDict_SetDefault(state.ptr(), step.ptr(), Py_None);
+        if (!known) throw py::error_already_set();
+        if (known != Py_None) count = steps_of(known);
+      }
+      for (size_t k = 0; k < n; ++k) state[names[k]] = found[k];
+    }
+    fresh = fresh && first;
+    Group* group = nullptr;
+    for (Group& g : groups)
+      if (g.dtype == t.dtype() && g.device == t.device() && g.count == count && g.first == fresh)
+        group = &g;
+    if (!group) {
+      groups.push_back({t.dtype(), t.device(), count, fresh, py::list(), {}});
+      group = &groups.back();
+      group->slots.resize(n);
+    }
+    group->params.append(p);
+    for (size_t k = 0; k < n; ++k) group->slots[k].append(found[k]);
+  }
+  py::list out;
+  for (const Group& g : groups) {
+    py::dict slots;
+    for (size_t k = 0; k < n; ++k) slots[names[k]] = g.slots[k];
+    out.append(py::make_tuple(g.params, slots, g.count, g.first));
+  }
+  return py::make_tuple(idle, out);
+}
+
+}  // namespace
+
+void init_optim(py::module_& m) {
+  m.def("write_hyper", write_hyper, "Writes floats into a float64 tensor in place.");
+  m.def("plan_states", plan_states, "Makes the state of parameters and sorts them into groups.");
+}
+
+}  // namespace annx::python
