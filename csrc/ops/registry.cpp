@@ -10,6 +10,11 @@
 
 namespace annx {
 
+const Ints& Attr::no_ints() {
+  static const Ints none{};
+  return none;
+}
+
 const char* intern(const char* text) {
   static std::mutex mutex;
   static std::unordered_set<std::string>* table = new std::unordered_set<std::string>;

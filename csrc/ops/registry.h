@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/small_vec.h"
@@ -14,39 +15,65 @@ namespace annx {
 using Ints = InlineInts<16>;  // sizes, axes, or the pairs of pad
 using TensorList = SmallVec<Tensor, 4>;
 
-// One attribute of an op: what is not a tensor.
+// One attribute of an op: what is not a tensor. Lists are shared by its copies: records and tapes hold
+// thousands of attributes, few of them lists.
 class Attr {
  public:
   enum class Kind : uint8_t { none, boolean, integer, real, ints, text, dtype };
 
-  Attr() : kind_(Kind::none) {}
+  Attr() : kind_(Kind::none), integer_(0) {}
   Attr(bool v) : kind_(Kind::boolean), integer_(v) {}
   Attr(int v) : kind_(Kind::integer), integer_(v) {}
   Attr(int64_t v) : kind_(Kind::integer), integer_(v) {}
   Attr(double v) : kind_(Kind::real), real_(v) {}
-  Attr(const Ints& v) : kind_(Kind::ints), integer_(0), ints_(v) {}
-  Attr(const Dims& v) : kind_(Kind::ints), integer_(0), ints_(v) {}
+  Attr(const Ints& v) : kind_(Kind::ints), list_(new List(v)) { list_->retain(); }
+  Attr(const Dims& v) : Attr(Ints(v)) {}
   Attr(const char* interned) : kind_(Kind::text), text_(interned) {}
   Attr(DType v) : kind_(Kind::dtype), integer_(static_cast<int64_t>(v)) {}
+  Attr(const Attr& o) : kind_(o.kind_), integer_(o.integer_) {
+    if (kind_ == Kind::ints) (list_ = o.list_)->retain();
+  }
+  Attr(Attr&& o) noexcept : Attr() { swap(o); }
+  Attr& operator=(Attr o) noexcept {
+    swap(o);
+    return *this;
+  }
+  ~Attr() {
+    if (kind_ == Kind::ints) list_->release();
+  }
 
   Kind kind() const { return kind_; }
   bool is_none() const { return kind_ == Kind::none; }
   bool b() const { return integer_ != 0; }
   int64_t i() const { return integer_; }
   double f() const { return kind_ == Kind::real ? real_ : static_cast<double>(integer_); }
-  const Ints& ints() const { return ints_; }
-  Dims dims() const { return Dims(ints_); }
+  const Ints& ints() const { return kind_ == Kind::ints ? list_->values : no_ints(); }
+  Dims dims() const { return Dims(ints()); }
   const char* text() const { return text_; }
   DType dtype() const { return static_cast<DType>(integer_); }
 
  private:
+  struct List : RefCounted {
+    explicit List(const Ints& v) : values(v) {}
+    static void* operator new(size_t size) { return annx::allocate(size); }
+    static void operator delete(void* p, size_t size) { annx::deallocate(p, size); }
+    const Ints values;
+  };
+
+  static const Ints& no_ints();
+  void swap(Attr& o) noexcept {
+    std::swap(kind_, o.kind_);
+    std::swap(bits_, o.bits_);
+  }
+
   Kind kind_;
   union {
     int64_t integer_;
     double real_;
     const char* text_;
+    List* list_;
+    uint64_t bits_;
   };
-  Ints ints_;
 };
 
 using Attrs = SmallVec<Attr, 4>;
