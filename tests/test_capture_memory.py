@@ -9,7 +9,7 @@ from typing import Any
 import annx
 import numpy as np
 import pytest
-from annx import nn
+from annx import _core, nn
 from annx.bench.suites.e2e import WORKLOADS
 from annx.nn import functional as F
 
@@ -105,3 +105,28 @@ def test_random_lifetimes() -> None:
 
         f(annx.rand(4, 16))
         check(f)
+
+
+def test_the_arena_takes_over_from_the_blocks_of_the_recorded_call() -> None:
+    weight = annx.randn(256, 256, requires_grad=True)
+
+    @annx.jit
+    def step(x: annx.Tensor) -> annx.Tensor:
+        weight.grad = None
+        y = x
+        for _ in range(8):
+            y = annx.tanh(y @ weight)
+        loss = y.sum()
+        loss.backward()
+        return loss
+
+    x = annx.randn(1024, 256)
+    _core.empty_cache()
+    step(x)
+    kept = _core.allocator_stats()["cached_bytes"]
+    step(x)
+    (program,) = step.programs
+    stats = _core.allocator_stats()
+    arena = program.sizes()["arena_bytes"]
+    assert kept > arena >= 1 << 20
+    assert stats["cached_bytes"] <= kept - arena + (2 << 20)

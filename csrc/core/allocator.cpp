@@ -396,6 +396,12 @@ void empty_cache() {
   evict(all, 0);
 }
 
+void shrink_cache(size_t bytes) {
+  Central& all = central();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  evict(all, std::max<int64_t>(0, all.large_cached - static_cast<int64_t>(bytes)));
+}
+
 size_t cache_limit() {
   Central& all = central();
   std::lock_guard<std::mutex> lock(all.mutex);

@@ -38,6 +38,10 @@ void reset_peak_stats();
 // Gives free blocks back to the system: all of the shared cache and of this thread's lists.
 void empty_cache();
 
+// Gives so many bytes of free large blocks back, those unused for longest first: for who is about to
+// hold one block in place of many.
+void shrink_cache(size_t bytes);
+
 // The bound on free large blocks; also never more than the most bytes ever in use at once.
 // Default 256 MiB, or ANNX_CACHE_BYTES.
 size_t cache_limit();

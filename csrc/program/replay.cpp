@@ -11,6 +11,8 @@ namespace annx::program {
 
 namespace {
 
+constexpr size_t kLargeArena = size_t{1} << 20;
+
 thread_local int t_failed_scope = -1;
 
 int64_t now_ns() {
@@ -24,6 +26,8 @@ int64_t now_ns() {
 Instance::Instance(std::shared_ptr<const Program> program, Constants* constants)
     : program_(std::move(program)), constants_(constants) {
   const Program& p = *program_;
+  // An arena takes over from the blocks of the call that was recorded.
+  if (p.arena_bytes >= kLargeArena) shrink_cache(p.arena_bytes);
   arena_ = Storage::allocate(p.arena_bytes + 64);
   tensors_.resize(p.values.size());
   values_of_.resize(p.buffers.size());
