@@ -132,14 +132,17 @@ TensorList bucketize(const OpCall& c) {
 
 // kthvalue, median --------------------------------------------------------------------------------
 
-TensorList pick_sorted(const Tensor& x, int64_t dim, int64_t k, bool keepdim) {
-  if (x.dim() == 0) return {x, ops::zeros({}, DType::i64)};
-  TensorList pair = call_all(def::sort, {x}, {Attr(dim), Attr(false)});
-  for (Tensor& t : pair) {
+// Of what sort gave.
+TensorList pick(TensorList sorted, int64_t dim, int64_t k, bool keepdim) {
+  for (Tensor& t : sorted) {
     t = ops::slice(t, dim, k, k + 1);
     if (!keepdim) t = call(def::squeeze, {t}, {Attr(Ints{dim})});
   }
-  return pair;
+  return sorted;
+}
+
+TensorList sorted_lines(const Tensor& x, int64_t dim) {
+  return call_all(def::sort, {x}, {Attr(dim), Attr(false)});
 }
 
 TensorList kthvalue(const OpCall& c) {
@@ -147,7 +150,8 @@ TensorList kthvalue(const OpCall& c) {
   const int d = normalize_dim(c.attr(1).i(), x.dim(), "kthvalue");
   const int64_t k = c.attr(0).i(), size = x.dim() ? x.size(d) : 1;
   ANNX_CHECK(k >= 1 && k <= size, value, "kthvalue", "expected k in [1, ", size, "] but got ", k);
-  return pick_sorted(x, d, k - 1, c.attr(2).b());
+  if (x.dim() == 0) return {x, ops::zeros({}, DType::i64)};
+  return pick(sorted_lines(x, d), d, k - 1, c.attr(2).b());
 }
 
 TensorList median(const OpCall& c) {
@@ -157,9 +161,12 @@ TensorList median(const OpCall& c) {
   const int d = all ? 0 : normalize_dim(c.attr(0).i(), x.dim(), "median");
   const int64_t n = rows.dim() ? rows.size(d) : 1;
   ANNX_CHECK(n > 0, value, "median", "expected at least one element but got shape ", x.shape());
-  TensorList pair = pick_sorted(rows, d, (n - 1) / 2, c.attr(1).b() && !all);
+  if (rows.dim() == 0) return {x, ops::zeros({}, DType::i64)};
+  const TensorList sorted = sorted_lines(rows, d);
+  const bool keepdim = c.attr(1).b() && !all;
+  TensorList pair = pick(sorted, d, (n - 1) / 2, keepdim);
   if (is_floating(x.dtype())) {  // NaN is sorted to the end: one in a row makes its median NaN
-    const Tensor last = pick_sorted(rows, d, n - 1, c.attr(1).b() && !all)[0];
+    const Tensor last = pick(sorted, d, n - 1, keepdim)[0];
     pair[0] = ops::where(ops::ne(last, last), last, pair[0]);
   }
   if (all) return {pair[0]};
