@@ -13,19 +13,33 @@ struct RowPanels {
   }
 };
 
+// Columns of A at a time: what one panel gets of them fills whole cache lines. Panels are often a page
+// apart, where lines filled little by little would push one another out of L1.
+static constexpr int64_t kPackAColumns = 8;
+
+template <class T, int R>
+ANNX_INLINE void pack_a_columns(int64_t panels, int64_t columns, int64_t k, const T* a,
+                                int64_t a_cs, T* out) {
+  for (int64_t q = 0; q < panels; ++q) {
+    const T* from = a + q * R;
+    T* to = out + q * R * k;
+    for (int64_t p = 0; p < columns; ++p) {
+      __builtin_memcpy(to, from, R * sizeof(T));
+      from += a_cs;
+      to += R;
+    }
+  }
+}
+
 // `panels` panels of R rows whose columns are contiguous: each visit to a column, which may be a page
 // from the one before, takes all of its cache lines.
 template <class T, int R>
 ANNX_NOINLINE void pack_a_panels(int64_t panels, int64_t k, const T* a, int64_t a_cs, T* out) {
-  for (int64_t p = 0; p < k; ++p) {
-    T* to = out;
-    for (int64_t q = 0; q < panels; ++q) {
-      __builtin_memcpy(to, a + q * R, R * sizeof(T));
-      to += R * k;
-    }
-    a += a_cs;
-    out += R;
+  int64_t p = 0;
+  for (; p + kPackAColumns <= k; p += kPackAColumns) {
+    pack_a_columns<T, R>(panels, kPackAColumns, k, a + p * a_cs, a_cs, out + p * R);
   }
+  pack_a_columns<T, R>(panels, k - p, k, a + p * a_cs, a_cs, out + p * R);
 }
 template <class T, int R>
 ANNX_INLINE void pack_a_rows(int64_t rows, int64_t panels, int64_t k, const T* a, int64_t a_cs,
