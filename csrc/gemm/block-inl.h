@@ -45,6 +45,9 @@ static constexpr GemmTileKernel<V> kTiles[kGemmMaxRows + 1][kGemmMaxVectors + 1]
     ANNX_TILE_ROW(12)};
 #undef ANNX_TILE_ROW
 
+// Chains that take longer than what is fetched meanwhile.
+static constexpr int64_t kFetchAhead = 64;
+
 // All rows of `vectors` panels of columns. Of the first panel's columns the first `skip` are left
 // alone, `cols` after them exist; the rest goes through a buffer. `bias` is that of c's columns.
 template <class V>
@@ -60,6 +63,8 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
     copy_few(bias, cols, edge_bias + skip);
     bias = edge_bias;
   }
+  // A in place is read for the first time beside the first columns.
+  const bool ahead = c == block.c && !block.a_packed && block.a_cs == 1;
   GemmTile<T> tile = {block.k,       block.a, block.a_rs, block.a_cs,      b,    b_rs,
                       block.b_panel, c,       block.c_rs, block.from_zero, bias, block.relu};
   for (int64_t q = 0; q < panels.count; ++q) {
@@ -69,6 +74,19 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
       tile.a_cs = rows;
     }
     const GemmTileKernel<V> kernel = kTiles<V>[rows][vectors];
+    if (block.k >= kFetchAhead) {
+      // C arrives while the chains run, and the next rows of A before they begin.
+      for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t j = 0; j < cols; j += V::lanes) __builtin_prefetch(c + i * block.c_rs + j, 1);
+      }
+      if (ahead && q + 1 < panels.count) {
+        const T* next = tile.a + rows * (block.a_packed ? block.k : block.a_rs);
+        for (int64_t i = 0; i < rows; ++i) {
+          for (int64_t p = 0; p < block.k; p += V::lanes)
+            __builtin_prefetch(next + i * block.a_rs + p);
+        }
+      }
+    }
     if (cols == width) {
       tile.c = c;
       kernel(tile);

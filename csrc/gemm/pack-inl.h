@@ -1,7 +1,7 @@
 // Packing: B into zero-filled panels of one vector, A into panels of the tile's rows.
 
-// Panels of A whose rows are read together: eight cache lines of avx2's.
-static constexpr int64_t kPackPanels = 16;
+// Panels of A whose rows are read together, and so ahead of their use.
+static constexpr int64_t kPackPanels = 64;
 
 // Rows are shared out evenly over tiles, as in plan.h.
 struct RowPanels {
@@ -16,6 +16,8 @@ struct RowPanels {
 // Columns of A at a time: what one panel gets of them fills whole cache lines. Panels are often a page
 // apart, where lines filled little by little would push one another out of L1.
 static constexpr int64_t kPackAColumns = 8;
+// Columns, or rows of B, fetched ahead: they lie too far apart for the machine to see what comes next.
+static constexpr int64_t kPackAhead = 16;
 
 template <class T, int R>
 ANNX_INLINE void pack_a_columns(int64_t panels, int64_t columns, int64_t k, const T* a,
@@ -24,6 +26,7 @@ ANNX_INLINE void pack_a_columns(int64_t panels, int64_t columns, int64_t k, cons
     const T* from = a + q * R;
     T* to = out + q * R * k;
     for (int64_t p = 0; p < columns; ++p) {
+      __builtin_prefetch(from + kPackAhead * a_cs);
       __builtin_memcpy(to, from, R * sizeof(T));
       from += a_cs;
       to += R;
@@ -116,7 +119,10 @@ ANNX_INLINE void pack_b_rows(int64_t k, int64_t cols, const typename V::Scalar* 
     typename V::Scalar* row = out;
     for (int64_t j = 0; j < whole; j += kWidth) {
 #pragma GCC unroll 8
-      for (int64_t i = 0; i < kWidth; i += V::lanes) store(row + i, load<V>(b + j + i));
+      for (int64_t i = 0; i < kWidth; i += V::lanes) {
+        __builtin_prefetch(b + kPackAhead * b_rs + j + i);
+        store(row + i, load<V>(b + j + i));
+      }
       row += panel;
     }
     if (whole < cols) {
