@@ -22,6 +22,7 @@ SHAPES = [
     (2, 33, 20, 5, 38, 1),  # more tiles in a row than are transformed at once
     (5, 40, 33, 30, 31, 1),  # several tasks
     (2, 160, 96, 8, 9, 1),
+    (1, 288, 272, 6, 5, 1),  # weights transformed a panel and some channels at a time
 ]
 
 
@@ -83,6 +84,34 @@ def test_targets_and_threads_give_the_same_bits(shape) -> None:
         _core.set_target(target)
         annx.set_num_threads(threads)
     assert len(set(found.values())) == 1
+
+
+@pytest.mark.parametrize("form", ["f23", "f43"])
+@pytest.mark.parametrize("shape", [(9, 200, 256, 13, 13), (1, 288, 256, 9, 9), (1, 48, 40, 9, 9)])
+def test_many_and_few_weights_and_tiles(shape, form) -> None:
+    """Weights for all tiles at once, a panel at a time, or per task; made in the call or ahead."""
+    batch, before, after, *size = shape
+    rng = np.random.default_rng(0)
+    layer = nn.Conv2d(before, after, 3, padding=1, bias=False)
+    x = annx.from_numpy(numbers(rng, batch, before, *size))
+    w = layer.weight.detach().numpy()
+    found = set()
+    target, threads = _core.active_target(), annx.num_threads()
+    with conv.flags(winograd=form), annx.no_grad():
+        y = layer(x).numpy()
+        assert np.array_equal(annx.prepare(layer, x)(x).numpy(), y)
+        try:
+            for name in _core.supported_targets():
+                for count in (1, 3):
+                    _core.set_target(name)
+                    annx.set_num_threads(count)
+                    found.add(layer(x).numpy().tobytes())
+        finally:
+            _core.set_target(target)
+            annx.set_num_threads(threads)
+    assert found == {y.tobytes()}
+    exact = expected(x.numpy(), w, np.zeros((batch, after, *size)), 1)[0]
+    assert np.abs(y - exact).max() <= 2e-5 * np.sqrt((exact**2).mean())
 
 
 @pytest.mark.parametrize("channels", [16, 64, 256])

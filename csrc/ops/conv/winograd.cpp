@@ -1,6 +1,7 @@
 // Winograd F(m x m, 3x3): transform tiles of (m+2)^2 pixels, as many products over the channels, transform
 // back.
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "core/thread_pool.h"
@@ -16,6 +17,19 @@ namespace {
 constexpr int64_t kManyWeights = int64_t{1} << 20;
 // A multiple of the rows of every target's tile of products.
 constexpr int64_t kWholeRows = 24;
+
+// So few tiles are read again for every panel sooner than the weights are written and read.
+constexpr int64_t kFewTiles = 128;
+constexpr int64_t kSomeWeights = int64_t{1} << 18;
+// Channels whose transformed weights, of one panel, stay in L2.
+constexpr int64_t kChannelsAtOnce = 256;
+
+// Transposed, the taps are met in reverse.
+std::vector<int64_t> taps_of(const Correlation& c) {
+  std::vector<int64_t> taps;
+  for (int64_t t = 0; t < 9; ++t) taps.push_back(c.transposed ? 8 - t : t);
+  return taps;
+}
 
 // Elements of a plane of a panel of transformed weights.
 template <class T>
@@ -36,14 +50,19 @@ class WinogradProduct {
         y_(y),
         panels_(c.produce),
         tiles_(source_.tiles()) {
-    u_ = ready ? ready->u : winograd_weights(c, w, weights_);
+    const int64_t weights = tiling_.planes() * c.reduce * c.produce;
+    if (!ready && weights > kSomeWeights && source_.all_rows() * tiles_ <= kFewTiles)
+      packed_.emplace(c, w, taps_of(c));
+    else
+      u_ = ready ? ready->u : winograd_weights(c, w, weights_);
+    stages_ = packed_ || weights > kManyWeights;
     for (int64_t i = 0; i < c.reduce; ++i) offsets_.push_back(i);
   }
 
   void run() {
     const int64_t planes = tiling_.planes(), channels = c_.reduce + c_.produce;
     const int64_t rows = source_.all_rows();
-    if (planes * c_.reduce * c_.produce > kManyWeights) {
+    if (stages_) {
       const int64_t step = rows_of((int64_t{1} << 22) / planes / channels);
       for (int64_t r = 0; r < rows; r += step) together(r, std::min(rows, r + step));
       return;
@@ -100,8 +119,13 @@ class WinogradProduct {
       T* const memory = static_cast<T*>(workspace<T>().scratch.reserve(strip));
       for (int64_t r = begin + first; r < begin + last; ++r) transform(part, r, memory);
     });
-    parallel_for(tiling_.planes(), 1,
-                 [&](int64_t first, int64_t last) { products(part, first, last); });
+    if (packed_)
+      parallel_for(panels_.count(), 1, [&](int64_t first, int64_t last) {
+        for (int64_t q = first; q < last; ++q) products_of_panel(part, q);
+      });
+    else
+      parallel_for(tiling_.planes(), 1,
+                   [&](int64_t first, int64_t last) { products(part, first, last); });
     parallel_for(end - begin, 1, [&](int64_t first, int64_t last) {
       for (int64_t r = begin + first; r < begin + last; ++r) finish(part, r);
     });
@@ -117,8 +141,8 @@ class WinogradProduct {
     source_.transform(r, strip, v, v_plane(part), c_.reduce, kLanes<T>);
   }
 
-  // In planes first … last-1.
-  void products(const Part& part, int64_t first, int64_t last) const {
+  // All tiles of a part by all source channels; pointers to them stay in the workspace.
+  ConvBlock<T> block_of(const Part& part) const {
     const int64_t in = c_.reduce, out = c_.produce;
     T* const m = products_of(part);
     auto& a = workspace<T>().a;
@@ -136,6 +160,37 @@ class WinogradProduct {
     block.from_zero = true;
     block.k = in;
     block.offsets = offsets_.data();
+    return block;
+  }
+
+  // Weights of one panel, transformed a few channels at a time and used at once, in all planes.
+  void products_of_panel(const Part& part, int64_t q) const {
+    const int64_t width = panels_.vectors_of(q) * kLanes<T>, planes = tiling_.planes();
+    const int64_t plane = kChannelsAtOnce * width + kPlaneGap<T>;
+    T* const u =
+        static_cast<T*>(workspace<T>().scratch.reserve(checked_bytes(planes * plane, sizeof(T))));
+    ConvBlock<T> block = block_of(part);
+    block.vectors = panels_.vectors_of(q);
+    block.b_rs = width;
+    block.cols = panels_.cols_of(q);
+    for (int64_t i = 0; i < c_.reduce; i += kChannelsAtOnce) {
+      block.k = std::min(kChannelsAtOnce, c_.reduce - i);
+      block.offsets = offsets_.data() + i;
+      block.from_zero = i == 0;
+      const T* taps = packed_->panel(0, q) + 9 * i * width;
+      tiling_.kernels<T>().weight(block.k, width, taps, u, plane);
+      for (int64_t x = 0; x < planes; ++x) {
+        block.a_shift = x * v_plane(part);
+        block.b = u + x * plane;
+        block.c_shift = x * m_plane(part) + q * panels_.width();
+        kernels<T>().block(block);
+      }
+    }
+  }
+
+  // In planes first … last-1.
+  void products(const Part& part, int64_t first, int64_t last) const {
+    ConvBlock<T> block = block_of(part);
     for (int64_t x = first; x < last; ++x) {
       block.a_shift = x * v_plane(part);
       for (int64_t q = 0; q < panels_.count(); ++q) {
@@ -167,9 +222,11 @@ class WinogradProduct {
   Activation activation_;
   T* y_;
   Panels<T> panels_;
-  int64_t tiles_;  // of a row
+  int64_t tiles_;        // of a row
+  bool stages_ = false;  // one after the other, for all tiles
   const T* u_ = nullptr;
   Scratch weights_;
+  std::optional<PackedWeights<T>> packed_;  // in place of u_
   Scratch planes_;
   std::vector<int64_t> offsets_;
 };
@@ -178,10 +235,7 @@ class WinogradProduct {
 
 template <class T>
 const T* winograd_weights(const Correlation& c, const T* w, Scratch& memory) {
-  std::vector<int64_t> taps;
-  // Transposed, the taps are met in reverse.
-  for (int64_t t = 0; t < 9; ++t) taps.push_back(c.transposed ? 8 - t : t);
-  const PackedWeights<T> packed(c, w, taps);
+  const PackedWeights<T> packed(c, w, taps_of(c));
   const Panels<T>& panels = packed.panels();
   const Tiling tiling{c.winograd_tile()};
   const int64_t planes = tiling.planes(), plane = weight_plane(c, panels);
