@@ -9,25 +9,34 @@
 //   float64 normal: from both doubles of block e / 2.
 // So an element depends on seed, stream and e alone: not on lanes, chunks or the target.
 
-// The ten rounds for one counter per lane.
-template <class I>
-ANNX_INLINE void philox4x32(I c0, I c1, I c2, I c3, uint32_t key0, uint32_t key1, I out[4]) {
+// Round number `round` for one counter per lane.
+template <int round, class I>
+ANNX_INLINE void philox_round(I c[4], uint32_t key0, uint32_t key1) {
   const I multiplier0 = splat<I>(static_cast<int32_t>(0xd2511f53u));
   const I multiplier1 = splat<I>(static_cast<int32_t>(0xcd9e8d57u));
-  for (int round = 0; round < 10; ++round) {
-    const I hi0 = mulhi_u32(multiplier0, c0), lo0 = multiplier0 * c0;
-    const I hi1 = mulhi_u32(multiplier1, c2), lo1 = multiplier1 * c2;
-    c0 = hi1 ^ c1 ^ splat<I>(static_cast<int32_t>(key0));
-    c1 = lo1;
-    c2 = hi0 ^ c3 ^ splat<I>(static_cast<int32_t>(key1));
-    c3 = lo0;
-    key0 += 0x9e3779b9u;
-    key1 += 0xbb67ae85u;
-  }
-  out[0] = c0;
-  out[1] = c1;
-  out[2] = c2;
-  out[3] = c3;
+  const I hi0 = mulhi_u32(multiplier0, c[0]), lo0 = multiplier0 * c[0];
+  const I hi1 = mulhi_u32(multiplier1, c[2]), lo1 = multiplier1 * c[2];
+  c[0] = hi1 ^ (c[1] ^ splat<I>(static_cast<int32_t>(key0 + round * 0x9e3779b9u)));
+  c[1] = lo1;
+  c[2] = hi0 ^ (c[3] ^ splat<I>(static_cast<int32_t>(key1 + round * 0xbb67ae85u)));
+  c[3] = lo0;
+}
+
+// The ten rounds. Written out: in a loop the words change places in registers and memory each round.
+template <class I>
+ANNX_INLINE void philox4x32(I c0, I c1, I c2, I c3, uint32_t key0, uint32_t key1, I out[4]) {
+  I c[4] = {c0, c1, c2, c3};
+  philox_round<0>(c, key0, key1);
+  philox_round<1>(c, key0, key1);
+  philox_round<2>(c, key0, key1);
+  philox_round<3>(c, key0, key1);
+  philox_round<4>(c, key0, key1);
+  philox_round<5>(c, key0, key1);
+  philox_round<6>(c, key0, key1);
+  philox_round<7>(c, key0, key1);
+  philox_round<8>(c, key0, key1);
+  philox_round<9>(c, key0, key1);
+  for (int w = 0; w < 4; ++w) out[w] = c[w];
 }
 
 // Blocks first, first + 1, … of a stream, one per lane: out[w] holds word w of each.

@@ -58,7 +58,8 @@ ANNX_NOINLINE void dropout_tile(const AttentionDropout<typename V::Scalar>& d, i
   const uint64_t row = static_cast<uint64_t>(d.first_row + at.query);
   const I32 flip = splat<I32>(INT32_MIN);
   const I32 step = iota<I32>() * splat<I32>(static_cast<int32_t>(blocks));
-  const F32 p = splat<F32>(d.p);
+  // uniform >= p for the uniform word / 2^24 of numerics/philox-inl.h, among integers.
+  const I32 below = splat<I32>(static_cast<int32_t>(__builtin_ceil(double{d.p} * 0x1p24)) - 1);
   for (int64_t r = 0; r < at.rows; r += 4) {
     const uint64_t first = row * blocks + static_cast<uint64_t>((at.key + r) / 4);
     const I32 start = splat<I32>(static_cast<int32_t>(first));
@@ -69,11 +70,15 @@ ANNX_NOINLINE void dropout_tile(const AttentionDropout<typename V::Scalar>& d, i
     philox4x32(low, carried, splat<I32>(static_cast<int32_t>(d.stream)),
                splat<I32>(static_cast<int32_t>(d.stream >> 32)), static_cast<uint32_t>(d.seed),
                static_cast<uint32_t>(d.seed >> 32), words);
-    float kept[F32::lanes];
     for (int64_t w = 0; w < 4 && r + w < at.rows; ++w) {
-      const auto keep = ge(uniform_of_word<F32>(words[w]), p);
-      store(kept, select(keep, splat<F32>(1), zero<F32>()));
-      for (int64_t j = 0; j < L; ++j) out[(r + w) * L + j] = static_cast<T>(kept[j]) * d.factor;
+      const auto keep = gt(shr_logical<8>(words[w]), below);
+      if constexpr (sizeof(T) == sizeof(float)) {
+        store(out + (r + w) * L, select(keep, splat<F32>(d.factor), zero<F32>()));
+      } else {
+        float kept[F32::lanes];
+        store(kept, select(keep, splat<F32>(1), zero<F32>()));
+        for (int64_t j = 0; j < L; ++j) out[(r + w) * L + j] = static_cast<T>(kept[j]) * d.factor;
+      }
     }
   }
 }
