@@ -19,6 +19,13 @@ void write_hyper(py::handle tensor, const py::sequence& values) {
   t.storage()->bump_version();
 }
 
+// Float64 zeros that no op makes: what native steps read belongs to no captured call.
+Tensor hyper_tensor(int64_t length) {
+  Tensor out = Tensor::empty(Dims{length}, DType::f64);
+  std::memset(out.raw(), 0, static_cast<size_t>(length) * sizeof(double));
+  return out;
+}
+
 // Parameters that one native call updates: of one dtype and device, after as many steps.
 struct Group {
   DType dtype;
@@ -52,6 +59,7 @@ int64_t steps_of(const py::handle& step) {
 py::tuple plan_states(const py::list& params, const py::object& states, const py::sequence& names,
                       const py::sequence& fills, bool counts, bool first) {
   const GradModeGuard no_grad(false);
+  const ObserverPause unseen;  // state that is made once is no part of a captured step
   const size_t n = names.size();
   py::list idle;
   std::vector<Group> groups;
@@ -113,6 +121,9 @@ py::tuple plan_states(const py::list& params, const py::object& states, const py
 
 void init_optim(py::module_& m) {
   m.def("write_hyper", write_hyper, "Writes floats into a float64 tensor in place.");
+  m.def("hyper_tensor", [](int64_t length) {
+    return py::reinterpret_steal<py::object>(wrap(hyper_tensor(length)));
+  });
   m.def("plan_states", plan_states, "Makes the state of parameters and sorts them into groups.");
 }
 

@@ -188,6 +188,20 @@ py::list module_states(const py::list& modules) {
   return out;
 }
 
+// (scopes, module, call, args, kwargs): call(*args, **kwargs), with what runs in it marked as the
+// module's by the place of a new entry (scope around it, module) in the list of scopes.
+PyObject* recorded_call(PyObject*, PyObject* const* given, Py_ssize_t) {
+  PyObject *const scopes = given[0], *const module = given[1];
+  if (!t_recorder) return PyObject_Call(given[2], given[3], given[4]);
+  const int outer = t_recorder->set_scope(static_cast<int>(PyList_GET_SIZE(scopes)));
+  PyObject* const entry = Py_BuildValue("(iO)", outer, module);
+  const bool noted = entry && PyList_Append(scopes, entry) == 0;
+  Py_XDECREF(entry);
+  PyObject* const result = noted ? PyObject_Call(given[2], given[3], given[4]) : nullptr;
+  if (t_recorder) t_recorder->set_scope(outer);
+  return result;
+}
+
 std::function<void()> host_function(const py::object& fn) {
   // Programs may be dropped by a thread without the GIL.
   std::shared_ptr<py::object> held(new py::object(fn), [](py::object* o) {
@@ -387,12 +401,14 @@ void init_program(py::module_& m) {
   m.def("capture_abort", [] { t_recorder.reset(); });
   m.def("capturing", [] { return t_recorder != nullptr; });
   m.def("capture_host", [](const py::object& fn) { recorder().add_host_call(host_function(fn)); });
-  m.def("capture_scope", [](int scope) { return recorder().set_scope(scope); });
+  static PyMethodDef recorded = {
+      "recorded_call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(recorded_call)),
+      METH_FASTCALL, "Calls a module, marking what runs in it."};
+  m.add_object("recorded_call",
+               py::reinterpret_steal<py::object>(PyCFunction_New(&recorded, nullptr)));
   m.def("capture_kept",
         [](const py::handle& results) { return recorder().kept_beyond(tensors_of(results)); });
   m.def("capture_refuse", [](const std::string& why) { recorder().refuse(why); });
-  m.def("capture_pause",
-        [](bool pause) { set_call_observer(pause || !t_recorder ? nullptr : t_recorder.get()); });
   m.def("capture_region", [](int region) { return recorder().set_region(region); });
 }
 

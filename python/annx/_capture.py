@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 bump = _core.bump_structure
-_scope = _core.capture_scope
 _module_states = _core.module_states
 
 # Captures at work in all threads: modules look at it before anything else.
@@ -114,26 +113,6 @@ class Recording:
                 )
         self._finished = True
         return _core.capture_end(results, prepared=prepared)
-
-    def call(self, module: Any, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Runs a module's call, noting the module and its place in the tree."""
-        scopes = self.scopes
-        outer = _scope(len(scopes))
-        scopes.append((outer, module))
-        try:
-            return call(*args, **kwargs)
-        finally:
-            _scope(outer)
-
-
-class paused:
-    """What runs within is not part of a capture: state that is made once, before its first use."""
-
-    def __enter__(self) -> None:
-        _core.capture_pause(True)
-
-    def __exit__(self, *error: object) -> None:
-        _core.capture_pause(False)
 
 
 def refuse(why: str) -> None:

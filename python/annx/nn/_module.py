@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _Self = TypeVar("_Self", bound="Module")
 _capture_state = _capture.state
+_recorded_call = _core.recorded_call
 
 
 def _indent(text: str) -> str:
@@ -56,7 +57,7 @@ class Module(Hookable, Trainable):
         if _capture.active:
             recording = _capture_state.recording
             if recording is not None:
-                return recording.call(self, self.__invoke, args, kwargs)
+                return _recorded_call(recording.scopes, self, self.__invoke, args, kwargs)
         return self.__invoke(*args, **kwargs)
 
     def __invoke(self, *args: Any, **kwargs: Any) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from annx._core import Tensor
 
 _write_hyper = _core.write_hyper
-_full = _core.ops.full
+_hyper_tensor = _core.hyper_tensor
 _plan_states = _core.plan_states
 _global_norm = _core.ops.global_norm
 _clip_scale = _core.ops.clip_scale_
@@ -235,12 +235,11 @@ class FusedOptimizer(Optimizer):
         plan = _Plan(group["params"], self._mode(group))
         names = self._state_names(group)
         fills = [self._initial(name, group) for name in names]
-        with _capture.paused():
-            plan.idle, groups = _plan_states(
-                plan.params, self._state, names, fills, self._COUNTS_STEPS, self._TELLS_FIRST
-            )
-            for params, slots, count, first in groups:
-                plan.buckets.append(Bucket(params, slots, self._hyper_of(params), count, first))
+        plan.idle, groups = _plan_states(
+            plan.params, self._state, names, fills, self._COUNTS_STEPS, self._TELLS_FIRST
+        )
+        for params, slots, count, first in groups:
+            plan.buckets.append(Bucket(params, slots, self._hyper_of(params), count, first))
         self._plans[index] = plan
         self._plan_version += 1
         return plan
@@ -255,7 +254,7 @@ class FusedOptimizer(Optimizer):
                 len(g["params"]) for g in self.param_groups
             ):
                 self._hypers.clear()
-            hyper = self._hypers[key] = _full((self._HYPER_LENGTH,), 0.0, dtype=_core.float64)
+            hyper = self._hypers[key] = _hyper_tensor(self._HYPER_LENGTH)
         return hyper
 
     def _sync(self) -> None:
