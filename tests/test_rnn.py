@@ -401,3 +401,42 @@ def test_a_packed_layer_learns_where_sequences_end() -> None:
         losses.append(loss.item())
     # Always answering 0 has an error of 2/3.
     assert np.mean(losses[-20:]) < 0.03, losses[-20:]
+
+
+def test_gates_are_sigmoid_and_tanh_to_three_ulp() -> None:
+    x = np.concatenate(
+        [
+            np.linspace(-87, 100, 40001),
+            np.geomspace(1e-42, 20, 20001),
+            -np.geomspace(1e-42, 20, 20001),
+        ]
+    ).astype(np.float32)
+    x = np.concatenate([x, np.array([np.inf, -np.inf, np.nan, -100, 0, -0.0], np.float32)])
+    zeros = np.zeros_like(x)
+
+    def state(i: Any, f: Any, g: Any, c: Any) -> Any:
+        """c f(f) + f(i) tanh(g) of an LSTM of len(x) units, whose gates are its biases."""
+        bias = annx.tensor(np.concatenate([i, f, g, zeros]))
+        weights = annx.zeros((4 * len(x), 1)), annx.zeros((4 * len(x), 1))
+        inputs = annx.zeros((1, 1, 1)), annx.zeros((1, 1)), annx.tensor(c[None])
+        projection = annx.zeros((1, len(x)))
+        return _core.ops.lstm_sequence(*inputs, *weights, bias, None, projection)[2].numpy()[0]
+
+    def check(got: Any, expected: Any) -> None:
+        ulp = np.maximum(np.spacing(np.abs(expected).astype(np.float32)), np.float32(2.0**-149))
+        assert np.max(np.abs(got - expected) / ulp) < 3
+
+    with np.errstate(over="ignore"):
+        sigmoid = 1 / (1 + np.exp(-x.astype(np.float64)))
+    finite = np.isfinite(x) & (x >= -87)
+    got = state(zeros, x, zeros, zeros + 1)
+    check(got[finite], sigmoid[finite])
+    # What is smaller than at -87 stays as it is there.
+    assert got[x == np.inf] == 1
+    assert np.isnan(got[np.isnan(x)]).all()
+    assert ((got[x < -87] > 0) & (got[x < -87] < 2e-38)).all()
+    got = state(zeros + 200, zeros, x, zeros)
+    check(got[np.isfinite(x)], np.tanh(x[np.isfinite(x)].astype(np.float64)))
+    assert got[x == np.inf] == 1
+    assert got[x == -np.inf] == -1
+    assert np.isnan(got[np.isnan(x)]).all()

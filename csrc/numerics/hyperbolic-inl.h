@@ -59,3 +59,48 @@ ANNX_INLINE V sigmoid(V x) {
   if (any(gt(beyond, zero<V>()))) r = r * power_of_two(-max(zero<V>(), beyond));
   return r;
 }
+
+// tanh and sigmoid of recurrent gates, in half the instructions. float32 gives up an ULP or two, and
+// sigmoid what is below e^-87, which stays e^-87; float64, there to check gradients, is as above.
+
+// e^x for x in [-87, 88]: the power of two, and e^r - 1.
+template <class V>
+struct ExpFactors {
+  V power, rest;
+};
+template <class V>
+ANNX_INLINE ExpFactors<V> exp_factors(V x) {
+  using Format = FloatFormat<V>;
+  const V magic = splat<V>(Format::round_magic);
+  const V shifted = fma(x, splat<V>(Format::log2_e), magic);
+  const V n = shifted - magic;
+  const V r = fnma(n, splat<V>(Format::ln2_lo), fnma(n, splat<V>(Format::ln2_hi), x));
+  const V power = as_float(shl<Format::mantissa_bits>(as_int(shifted)) + as_int(splat<V>(1)));
+  return {power, expm1_of_rest(r)};
+}
+
+// (e^2x - 1) / (e^2x + 1). Max error in ULP: float32 2.6.
+template <class V>
+ANNX_INLINE V gate_tanh(V x) {
+  if constexpr (FloatFormat<V>::is_float) {
+    // From 9.02 on the result is 1.
+    const V clamped = min(splat<V>(9.25f), abs(x));
+    const ExpFactors<V> e = exp_factors(clamped + clamped);
+    const V t = fma(e.power, e.rest, e.power - splat<V>(1));
+    return copysign(t / (t + splat<V>(2)), x);
+  } else {
+    return tanh(x);
+  }
+}
+
+// Max error in ULP: float32 2.4.
+template <class V>
+ANNX_INLINE V gate_sigmoid(V x) {
+  if constexpr (FloatFormat<V>::is_float) {
+    const V one = splat<V>(1);
+    const ExpFactors<V> e = exp_factors(min(splat<V>(87), max(splat<V>(-87), -x)));
+    return one / fma(e.power, e.rest, e.power + one);
+  } else {
+    return sigmoid(x);
+  }
+}

@@ -44,7 +44,7 @@ class Backward {
         w_hh_(prepared(c, kBwhh)),
         w_hr_(prepared(c, kBwhr)),
         split_(Split::of(sizes.time.batch(), sizes.time.steps(), multiplies(0))),
-        h_panels_(w_hh_.data<T>(), weight_gates(cell_) * s_.hidden, s_.output, s_.output, 1,
+        h_panels_(weight_gates(cell_) * s_.hidden, s_.output,
                   Panels<T>::block_width(split_.group, s_.output)),
         chunk_(std::max<int64_t>(1, kChunkRows / std::max<int64_t>(time_.batch(), 1))),
         dgates_(buffer(std::min(chunk_, time_.steps()) * time_.batch() * s_.gates() * s_.hidden)),
@@ -55,17 +55,18 @@ class Backward {
         y_(c.in(kBy).data<T>()),
         gates_(lstm_ || cell_ == Cell::gru ? c.in(kBgates).data<T>() : y_),
         c_(c.in(kBc).data<T>()),
-        tanh_c_(c.in(kBtanhC).data<T>()),
         hidden_(c.in(kBhidden).data<T>()),
         // The running gradients of the state end as those of the first one.
         dh_(wanted(kDhx) ? c.out(kDhx) : buffer(time_.batch() * s_.output)),
         dc_(wanted(kDcx) ? c.out(kDcx) : dstate_) {
+    h_panels_.pack(0, h_panels_.depth(), w_hh_.data<T>(), s_.output, 1);
+    if (cx_.defined()) cx_blocks_ = by_blocks<T>(cx_);
     start(prepared(c, kGhn), dh_);
     if (lstm_) start(prepared(c, kGcn), dc_);
     std::fill_n(bias_grad_.data<T>(), bias_grad_.numel(), T{0});
     if (w_hr_.defined()) {
-      r_panels_.emplace(w_hr_.data<T>(), s_.output, s_.hidden, s_.hidden, 1,
-                        Panels<T>::block_width(split_.group, s_.hidden));
+      r_panels_.emplace(s_.output, s_.hidden, Panels<T>::block_width(split_.group, s_.hidden));
+      r_panels_->pack(0, s_.output, w_hr_.data<T>(), s_.hidden, 1);
       dr_ = buffer(std::min(chunk_, time_.steps()) * time_.batch() * s_.output);
       dhidden_ = buffer(time_.batch() * s_.hidden);
     }
@@ -133,7 +134,7 @@ class Backward {
           units(k, row, end, b, dh_.data<T>() + row * s_.output, h_panels_);
       } else {
         T* dhidden = dhidden_.data<T>() + row * s_.hidden;
-        r_panels_->multiply(0, b, end - row, projected(k, row), s_.output,
+        r_panels_->multiply(0, b, end - row, 0, s_.output, projected(k, row), s_.output,
                             dhidden + b * r_panels_->width(), s_.hidden, true);
         units(k, row, end, b, dhidden, *r_panels_);
       }
@@ -165,7 +166,7 @@ class Backward {
     if (row >= end) return;
     const int64_t rs = s_.gates() * s_.hidden;
     const T* from = k < end_ ? dgates(k, row) : boundary_.data<T>() + row * rs;
-    h_panels_.multiply(0, block, end - row, from, rs,
+    h_panels_.multiply(0, block, end - row, 0, h_panels_.depth(), from, rs,
                        dh_.data<T>() + row * s_.output + block * h_panels_.width(), s_.output,
                        cell_ != Cell::gru);
   }
@@ -195,25 +196,30 @@ class Backward {
       if (from == to) continue;
       const int64_t at = time_.offset(k) + from;
       tile.rows = to - from;
-      tile.gates = const_cast<T*>(gates_) + at * rs + first;
       tile.dgates = dgates(k, from) + first;
       tile.dy = gy_.defined() && !r_panels_ ? gy_.data<T>() + at * H + first : nullptr;
       tile.dh = dh + (from - row) * H + first;
-      tile.previous = previous(k, from, from < middle);
-      if (tile.previous != nullptr) tile.previous += first;
+      const bool continued = from < middle;
+      tile.previous = nullptr;
       if (lstm_) {
-        tile.squashed = const_cast<T*>(tanh_c_) + at * H + first;
+        tile.row = from, tile.step_rows = time_.size(k);
+        tile.kept =
+            const_cast<T*>(gates_) + (time_.offset(k) * H + first * tile.step_rows) * kRnnKept;
+        tile.previous_rows = continued ? time_.size(k - 1) : time_.batch();
+        if (continued)
+          tile.previous = c_ + time_.offset(k - 1) * H + first * tile.previous_rows;
+        else if (cx_blocks_.defined())
+          tile.previous = cx_blocks_.data<T>() + first * tile.previous_rows;
         tile.dstate = dc_.data<T>() + from * H + first;
+      } else {
+        tile.gates = const_cast<T*>(gates_) + at * rs + first;
+        if (continued)
+          tile.previous = y_ + (time_.offset(k - 1) + from) * H + first;
+        else if (hx_.defined())
+          tile.previous = hx_.data<T>() + from * H + first;
       }
       table<T>().backward[static_cast<int>(cell_)](tile);
     }
-  }
-
-  // The state before step k: c of an lstm, else h.
-  const T* previous(int64_t k, int64_t row, bool continued) const {
-    if (continued) return (lstm_ ? c_ : y_) + (time_.offset(k - 1) + row) * s_.hidden;
-    const Tensor& first = lstm_ ? cx_ : hx_;
-    return first.defined() ? first.data<T>() + row * s_.hidden : nullptr;
   }
 
   // Of the rows of the chunk.
@@ -290,7 +296,7 @@ class Backward {
   const bool lstm_;
   const Tensor gy_, x_, hx_, cx_, w_ih_, w_hh_, w_hr_;
   const Split split_;
-  const Panels<T> h_panels_;
+  Panels<T> h_panels_;
   std::optional<Panels<T>> r_panels_;
   const int64_t chunk_;  // steps
   // Gradients of the gates: of the steps of a chunk, and of the one that came before it.
@@ -298,9 +304,9 @@ class Backward {
   const Tensor dstate_;
   const int64_t groups_;
   const Tensor bias_grad_;
-  const T *y_, *gates_, *c_, *tanh_c_, *hidden_;
+  const T *y_, *gates_, *c_, *hidden_;
   const Tensor dh_, dc_;
-  Tensor dr_, dhidden_;
+  Tensor dr_, dhidden_, cx_blocks_;
   int64_t first_ = 0, end_ = 0, base_ = 0;  // steps of the chunk and its first row
 };
 

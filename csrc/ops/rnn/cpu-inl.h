@@ -34,61 +34,88 @@ ANNX_INLINE void add_part(typename V::Scalar* p, V v, int64_t n) {
   store_part(p, load_part<V>(p, n) + v, n);
 }
 
+struct SigmoidGate {
+  template <class V>
+  ANNX_INLINE V value(V x) {
+    return gate_sigmoid(x);
+  }
+};
+struct TanhGate {
+  template <class V>
+  ANNX_INLINE V value(V x) {
+    return gate_tanh(x);
+  }
+};
+// One gate of n units down the rows. A loop of its own: the constants of one function fit in the
+// registers, those of two do not.
+template <class V, class F>
+ANNX_NOINLINE void gate_values(int64_t rows, int64_t n, const typename V::Scalar* from,
+                               int64_t from_rs, const typename V::Scalar* bias,
+                               typename V::Scalar* to, int64_t to_rs) {
+  const V b = load_part<V>(bias, n);
+  for (int64_t r = 0; r < rows; ++r)
+    store_part(to + r * to_rs, F::value(load_part<V>(from + r * from_rs, n) + b), n);
+}
+
 // c' = f c + i g, h = o tanh(c')
 template <class V>
 void lstm_forward(const RnnTile<typename V::Scalar>& t) {
+  using T = typename V::Scalar;
   for (int64_t u = 0; u < t.units; u += V::lanes) {
-    const int64_t n = t.units - u;
-    const typename V::Scalar* bias = t.bias + u;
+    const int64_t n = t.units - u < V::lanes ? t.units - u : V::lanes;
+    const int64_t first = u * t.step_rows + t.row * n;
+    // The gates go where they are kept, else where the sums were.
+    const bool keep = t.kept != nullptr;
+    T* to = keep ? t.kept + first * kRnnKept : t.sums + u;
+    const int64_t gate = keep ? n : t.sum, rs = keep ? n * kRnnKept : t.sums_rs;
+    for (int g = 0; g < 4; ++g)
+      (g == 2 ? gate_values<V, TanhGate>
+              : gate_values<V, SigmoidGate>)(t.rows, n, t.sums + g * t.sum + u, t.sums_rs,
+                                             t.bias + g * t.gate + u, to + g * gate, rs);
+    const T* before =
+        t.previous != nullptr ? t.previous + u * t.previous_rows + t.row * n : nullptr;
     for (int64_t r = 0; r < t.rows; ++r) {
-      const typename V::Scalar* at = t.sums + r * t.sums_rs + u;
-      typename V::Scalar* to = t.gates + r * t.gates_rs + u;
-      const int64_t s = r * t.state_rs + u;
-      const V i = sigmoid(load_part<V>(at, n) + load_part<V>(bias, n));
-      store_part(to, i, n);
-      const V g = tanh(load_part<V>(at + 2 * t.sum, n) + load_part<V>(bias + 2 * t.gate, n));
-      store_part(to + 2 * t.gate, g, n);
-      const V f = sigmoid(load_part<V>(at + t.sum, n) + load_part<V>(bias + t.gate, n));
-      store_part(to + t.gate, f, n);
-      const V c = fma(f, load_or_zero<V>(t.previous, s, n), i * g);
-      store_part(t.state + s, c, n);
-      const V squashed = tanh(c);
-      store_part(t.squashed + s, squashed, n);
-      const V o = sigmoid(load_part<V>(at + 3 * t.sum, n) + load_part<V>(bias + 3 * t.gate, n));
-      store_part(to + 3 * t.gate, o, n);
-      store_part(t.output + s, o * squashed, n);
+      const T* at = to + r * rs;
+      const V product = load_part<V>(at, n) * load_part<V>(at + 2 * gate, n);
+      const V c = fma(load_part<V>(at + gate, n), load_or_zero<V>(before, r * n, n), product);
+      const V squashed = gate_tanh(c);
+      store_part(t.state + first + r * n, c, n);
+      store_part(t.output + r * t.state_rs + u, load_part<V>(at + 3 * gate, n) * squashed, n);
+      if (keep) store_part(to + r * rs + 4 * gate, squashed, n);
     }
   }
 }
 
 template <class V>
 void lstm_backward(const RnnTile<typename V::Scalar>& t) {
+  using T = typename V::Scalar;
   for (int64_t u = 0; u < t.units; u += V::lanes) {
-    const int64_t n = t.units - u;
+    const int64_t n = t.units - u < V::lanes ? t.units - u : V::lanes;
     V sum_i = zero<V>(), sum_f = zero<V>(), sum_g = zero<V>(), sum_o = zero<V>();
     for (int64_t r = 0; r < t.rows; ++r) {
-      const typename V::Scalar* at = t.gates + r * t.gates_rs + u;
-      typename V::Scalar* to = t.dgates + r * t.gates_rs + u;
-      const int64_t s = r * t.state_rs + u;
-      const V squashed = load_part<V>(t.squashed + s, n);
-      const V o = load_part<V>(at + 3 * t.gate, n);
+      const int64_t s = r * t.state_rs + u, row = (t.row + r) * n;
+      const T* at = t.kept + (u * t.step_rows + row) * kRnnKept;
+      T* to = t.dgates + r * t.gates_rs + u;
+      const V squashed = load_part<V>(at + 4 * n, n);
+      const V o = load_part<V>(at + 3 * n, n);
       const V dh = load_part<V>(t.dh + s, n) + load_or_zero<V>(t.dy, s, n);
       const V d_o = dh * squashed * sigmoid_slope(o);
-      const V dc = fma(dh * o, tanh_slope(squashed), load_part<V>(t.dstate + s, n));
-      const V i = load_part<V>(at, n), g = load_part<V>(at + 2 * t.gate, n);
-      const V d_i = dc * g * sigmoid_slope(i);
-      const V d_g = dc * i * tanh_slope(g);
-      const V f = load_part<V>(at + t.gate, n);
-      const V d_f = dc * load_or_zero<V>(t.previous, s, n) * sigmoid_slope(f);
-      store_part(t.dstate + s, dc * f, n);
-      store_part(to, d_i, n);
-      store_part(to + t.gate, d_f, n);
-      store_part(to + 2 * t.gate, d_g, n);
       store_part(to + 3 * t.gate, d_o, n);
-      sum_i = sum_i + d_i;
-      sum_f = sum_f + d_f;
-      sum_g = sum_g + d_g;
       sum_o = sum_o + d_o;
+      const V dc = fma(dh * o, tanh_slope(squashed), load_part<V>(t.dstate + s, n));
+      const V i = load_part<V>(at, n), g = load_part<V>(at + 2 * n, n);
+      const V d_i = dc * g * sigmoid_slope(i);
+      store_part(to, d_i, n);
+      sum_i = sum_i + d_i;
+      const V d_g = dc * i * tanh_slope(g);
+      store_part(to + 2 * t.gate, d_g, n);
+      sum_g = sum_g + d_g;
+      const V f = load_part<V>(at + n, n);
+      const V before = load_or_zero<V>(t.previous, u * t.previous_rows + row, n);
+      const V d_f = dc * before * sigmoid_slope(f);
+      store_part(to + t.gate, d_f, n);
+      sum_f = sum_f + d_f;
+      store_part(t.dstate + s, dc * f, n);
     }
     add_part(t.bias_grad + u, sum_i, n);
     add_part(t.bias_grad + t.gate + u, sum_f, n);
@@ -107,14 +134,14 @@ void gru_forward(const RnnTile<typename V::Scalar>& t) {
       const typename V::Scalar* at = t.sums + row * t.sums_rs + u;
       typename V::Scalar* to = t.gates + row * t.gates_rs + u;
       const int64_t s = row * t.state_rs + u;
-      const V r = sigmoid(load_part<V>(at, n) + load_part<V>(bias, n));
+      const V r = gate_sigmoid(load_part<V>(at, n) + load_part<V>(bias, n));
       store_part(to, r, n);
       const V h_n = load_part<V>(at + 3 * t.sum, n) + load_part<V>(bias + 3 * t.gate, n);
       store_part(to + 3 * t.gate, h_n, n);
       const V x_n = load_part<V>(at + 2 * t.sum, n) + load_part<V>(bias + 2 * t.gate, n);
-      const V next = tanh(fma(r, h_n, x_n));
+      const V next = gate_tanh(fma(r, h_n, x_n));
       store_part(to + 2 * t.gate, next, n);
-      const V z = sigmoid(load_part<V>(at + t.sum, n) + load_part<V>(bias + t.gate, n));
+      const V z = gate_sigmoid(load_part<V>(at + t.sum, n) + load_part<V>(bias + t.gate, n));
       store_part(to + t.gate, z, n);
       store_part(t.output + s, fma(z, load_or_zero<V>(t.previous, s, n) - next, next), n);
     }

@@ -24,9 +24,6 @@ bool joins_input(const Sizes& s) {
   return s.time.batch() >= kInputRows || weight_gates(s.cell) * s.hidden * s.input <= kInputWeights;
 }
 
-// Whether the gates have a buffer of their own, for all steps.
-bool whole_gates(const Sizes& s, bool keep) { return keep || !joins_input(s); }
-
 void infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor &x = c.in(kX), &w_hr = c.in(kWhr);
   const Cell cell = static_cast<Cell>(c.attr(0).i());
@@ -39,14 +36,11 @@ void infer(const OpCall& c, OutputSpecs& specs) {
   specs.push_back({y, dtype});
   specs.push_back({{batch, s.output}, dtype});
   specs.push_back({{lstm ? batch : 0, s.hidden}, dtype});
-  const bool gated = lstm || cell == Cell::gru;
-  specs.push_back({{!gated                 ? 0
-                    : whole_gates(s, keep) ? rows
-                                           : batch,
-                    s.gates() * s.hidden},
-                   dtype});
+  if (lstm)
+    specs.push_back({{keep ? rows : 0, kRnnKept * s.hidden}, dtype});
+  else
+    specs.push_back({{cell != Cell::gru ? 0 : keep ? rows : batch, s.gates() * s.hidden}, dtype});
   specs.push_back({{!lstm ? 0 : keep ? rows : 2 * batch, s.hidden}, dtype});
-  specs.push_back({{!lstm ? 0 : keep ? rows : batch, s.hidden}, dtype});
   specs.push_back({{!w_hr.defined() ? 0 : keep ? rows : batch, s.hidden}, dtype});
 }
 
@@ -66,33 +60,32 @@ class Forward {
         w_hh_(prepared(c, kWhh)),
         w_hr_(prepared(c, kWhr)),
         split_(Split::of(sizes.time.batch(), sizes.time.steps(), multiplies(0))),
-        joined_(joins_input(sizes)),
-        whole_(whole_gates(sizes, keep_)),
+        joined_(joins_input(sizes) ? s_.input : 0),
+        gather_(joined_ > 0 && split_.block_work == 0),
         width_(Panels<T>::block_width(split_.group, s_.hidden)),
-        x_panels_(w_ih_.data<T>(), joined_ ? s_.input : 0, s_.hidden, 1, s_.input, width_,
-                  weight_gates(cell_), s_.hidden * s_.input),
-        h_panels_(w_hh_.data<T>(), s_.output, s_.hidden, 1, s_.output, width_, weight_gates(cell_),
-                  s_.hidden * s_.output),
+        panels_(joined_ + s_.output, s_.hidden, width_, weight_gates(cell_)),
         bias_(joined_bias<T>(c, sizes)),
         y_(c.out(kY).data<T>()),
         hn_(c.out(kHn).data<T>()),
         cn_(c.out(kCn).data<T>()),
         gates_(lstm_ || cell_ == Cell::gru ? c.out(kGates).data<T>() : y_),
         c_(c.out(kC).data<T>()),
-        tanh_c_(c.out(kTanhC).data<T>()),
         hidden_(c.out(kHidden).data<T>()) {
-    if (w_hr_.defined())
-      r_panels_.emplace(w_hr_.data<T>(), s_.hidden, s_.output, 1, s_.hidden,
-                        Panels<T>::block_width(split_.group, s_.output));
+    panels_.pack(0, joined_, w_ih_.data<T>(), 1, s_.input, s_.hidden * s_.input);
+    panels_.pack(joined_, s_.output, w_hh_.data<T>(), 1, s_.output, s_.hidden * s_.output);
+    if (cx_.defined()) cx_blocks_ = by_blocks<T>(cx_);
+    if (!w_hr_.defined()) return;
+    r_panels_.emplace(s_.hidden, s_.output, Panels<T>::block_width(split_.group, s_.output));
+    r_panels_->pack(0, s_.hidden, w_hr_.data<T>(), 1, s_.hidden);
   }
 
   void run() {
-    if (!joined_) multiply_input();
+    if (joined_ == 0) multiply_input();
     sweep(split_, time_.batch(), 0, time_.steps(), *this);
   }
 
   int phases() const { return r_panels_ ? 2 : 1; }
-  int64_t blocks(int phase) const { return phase == 0 ? h_panels_.blocks() : r_panels_->blocks(); }
+  int64_t blocks(int phase) const { return phase == 0 ? panels_.blocks() : r_panels_->blocks(); }
   bool idle(int, int64_t) const { return false; }
   int64_t multiplies(int phase) const {
     const int64_t in = s_.output + (joins_input(s_) ? s_.input : 0);
@@ -104,13 +97,15 @@ class Forward {
     if (row >= end) return;
     if (phase == 1) return project(k, row, end, block, block_end);
     const int64_t middle = std::clamp(time_.continued(k), row, end);
-    for (int64_t b = block; b < block_end; ++b) {
-      if (row < middle) {
-        const T* c = lstm_ ? c_ + state_row(k - 1, row) * s_.hidden : nullptr;
-        units(k, row, middle, b, y_ + (time_.offset(k - 1) + row) * s_.output, c);
-      }
-      if (middle < end)
-        units(k, middle, end, b, at_row(hx_, middle, s_.output), at_row(cx_, middle, s_.hidden));
+    if (row < middle) {
+      const Before before = {y_ + (time_.offset(k - 1) + row) * s_.output, c_of(k - 1),
+                             time_.size(k - 1)};
+      tiles(k, row, middle, block, block_end, before);
+    }
+    if (middle < end) {
+      const Before before = {at_row(hx_, middle, s_.output), at_row(cx_blocks_, 0, 0),
+                             time_.batch()};
+      tiles(k, middle, end, block, block_end, before);
     }
   }
 
@@ -121,11 +116,27 @@ class Forward {
     if (row >= end) return;
     copy_rows(y_ + (time_.offset(k) + row) * s_.output, hn_ + row * s_.output, s_.output,
               end - row);
-    if (lstm_)
-      copy_rows(c_ + state_row(k, row) * s_.hidden, cn_ + row * s_.hidden, s_.hidden, end - row);
+    if (!lstm_) return;
+    for (int64_t u = 0; u < s_.hidden; u += kLanes) {
+      const int64_t n = std::min(kLanes, s_.hidden - u);
+      const T* from = c_of(k) + u * time_.size(k);
+      for (int64_t r = row; r < end; ++r) std::copy_n(from + r * n, n, cn_ + r * s_.hidden + u);
+    }
   }
 
  private:
+  // What a step starts from: h at the first row of a tile, and c of all of its `rows` rows.
+  struct Before {
+    const T* h;
+    const T* c;
+    int64_t rows;
+  };
+  struct Operands {
+    T* sums;
+    const T *x, *h;
+    int64_t x_rs, h_rs;
+  };
+  static constexpr int64_t kLanes = RnnLanes<T>;
   static const T* at_row(const Tensor& t, int64_t row, int64_t width) {
     return t.defined() ? t.data<T>() + row * width : nullptr;
   }
@@ -135,58 +146,98 @@ class Forward {
 
   // Rows of the buffers: of all steps, or of the last ones only.
   int64_t gates_row(int64_t k, int64_t row) const {
-    return whole_ || !gated() ? time_.offset(k) + row : row;
-  }
-  int64_t state_row(int64_t k, int64_t row) const {
-    return keep_ ? time_.offset(k) + row : (k & 1) * time_.batch() + row;
+    return keep_ || cell_ != Cell::gru ? time_.offset(k) + row : row;
   }
   int64_t kept_row(int64_t k, int64_t row) const { return keep_ ? time_.offset(k) + row : row; }
-  bool gated() const { return lstm_ || cell_ == Cell::gru; }
+  T* c_of(int64_t k) const {
+    return lstm_ ? c_ + (keep_ ? time_.offset(k) : (k & 1) * time_.batch()) * s_.hidden : nullptr;
+  }
 
   void multiply_input() {
     GemmArgs<T> args;
     args.m = time_.rows(), args.n = weight_gates(cell_) * s_.hidden, args.k = s_.input;
     args.a = x_.data<T>(), args.a_rs = s_.input;
     args.b = w_ih_.data<T>(), args.b_rs = 1, args.b_cs = s_.input;
-    args.c = gates_, args.c_rs = s_.gates() * s_.hidden;
+    input_sums_ = Tensor::empty({time_.rows(), s_.gates() * s_.hidden}, DTypeOf<T>::value);
+    args.c = input_sums_.data<T>(), args.c_rs = s_.gates() * s_.hidden;
     gemm(args);
   }
 
-  void units(int64_t k, int64_t row, int64_t end, int64_t block, const T* h, const T* c) {
+  void tiles(int64_t k, int64_t row, int64_t end, int64_t block, int64_t block_end,
+             const Before& before) {
+    const int64_t rows = end - row, at = time_.offset(k) + row, P = s_.output;
+    // An odd number of cache lines, so that rows do not fall on the same sets of L1.
+    const int64_t line = (panels_.depth() + kLanes - 1) / kLanes | 1;
+    const int64_t sums = joined_ > 0 ? rows * width_ * s_.gates() : 0;
+    const int64_t gathered = gather_ ? rows * line * kLanes : 0;
+    Operands from = {};
+    from.sums =
+        static_cast<T*>(tile_scratch().reserve(static_cast<size_t>(sums + gathered) * sizeof(T)));
+    from.x = x_.data<T>() + at * s_.input, from.x_rs = s_.input;
+    from.h = before.h, from.h_rs = P;
+    // Rows of x and h side by side are one chain of products, without a stop in between.
+    if (gather_) {
+      T* to = from.sums + sums;
+      for (int64_t r = 0; r < rows; ++r) {
+        std::copy_n(from.x + r * s_.input, s_.input, to + r * line * kLanes);
+        if (before.h != nullptr)
+          std::copy_n(before.h + r * P, P, to + r * line * kLanes + s_.input);
+      }
+      from.x = to, from.x_rs = line * kLanes;
+      if (before.h != nullptr) from.h = to + s_.input, from.h_rs = line * kLanes;
+    }
+    for (int64_t b = block; b < block_end; ++b) units(k, row, end, b, from, before);
+  }
+
+  // Products of the rows of x and of h with the panels of gate g.
+  void multiply(int g, int64_t block, int64_t rows, const Operands& from, T* to, T* apart,
+                int64_t rs) const {
+    const int64_t P = s_.output;
+    const bool h = from.h != nullptr;
+    if (gather_ && apart == nullptr) {
+      panels_.multiply(g, block, rows, 0, joined_ + (h ? P : 0), from.x, from.x_rs, to, rs, true,
+                       true);
+      return;
+    }
+    if (joined_ > 0)
+      panels_.multiply(g, block, rows, 0, joined_, from.x, from.x_rs, to, rs, true, true);
+    if (h)
+      panels_.multiply(g, block, rows, joined_, P, from.h, from.h_rs, apart ? apart : to, rs,
+                       apart != nullptr, joined_ > 0);
+    else if (apart != nullptr)
+      for (int64_t r = 0; r < rows; ++r) std::fill_n(apart + r * rs, panels_.columns(block), T{0});
+  }
+
+  void units(int64_t k, int64_t row, int64_t end, int64_t block, const Operands& from,
+             const Before& before) {
     const int64_t H = s_.hidden, rows = end - row, at = time_.offset(k) + row;
     const int64_t first = block * width_, rs = s_.gates() * H;
     RnnTile<T> tile = {};
-    tile.rows = rows, tile.units = h_panels_.columns(block);
+    tile.rows = rows, tile.units = panels_.columns(block);
     tile.gate = H, tile.gates_rs = rs, tile.state_rs = H;
-    tile.gates = gates_ + gates_row(k, row) * rs + first;
     // The products stay in a tile of their own, in L1, unless those of x are there already.
-    T* sums = tile.gates;
-    tile.sum = H, tile.sums_rs = rs;
-    if (joined_) {
-      sums = static_cast<T*>(
-          tile_scratch().reserve(static_cast<size_t>(rows * width_ * s_.gates()) * sizeof(T)));
-      tile.sum = rows * width_, tile.sums_rs = width_;
+    T* sums = from.sums;
+    tile.sum = rows * width_, tile.sums_rs = width_;
+    if (joined_ == 0) {
+      sums = input_sums_.data<T>() + at * rs + first;
+      tile.sum = H, tile.sums_rs = rs;
     }
     tile.sums = sums;
     for (int g = 0; g < weight_gates(cell_); ++g) {
-      if (joined_)
-        x_panels_.multiply(g, block, rows, x_.data<T>() + at * s_.input, s_.input,
-                           sums + g * tile.sum, tile.sums_rs, true, true);
       // gru multiplies the recurrent part of its last gate by another one first.
-      const bool apart = cell_ == Cell::gru && g == 2;
-      T* to = sums + (apart ? 3 : g) * tile.sum;
-      if (h != nullptr)
-        h_panels_.multiply(g, block, rows, h, s_.output, to, tile.sums_rs, apart, joined_);
-      else if (apart)
-        for (int64_t r = 0; r < rows; ++r) std::fill_n(to + r * tile.sums_rs, tile.units, T{0});
+      T* apart = cell_ == Cell::gru && g == 2 ? sums + 3 * tile.sum : nullptr;
+      multiply(g, block, rows, from, sums + g * tile.sum, apart, tile.sums_rs);
     }
     tile.bias = bias_.data<T>() + first;
     if (lstm_) {
-      tile.previous = c != nullptr ? c + first : nullptr;
-      tile.state = c_ + state_row(k, row) * H + first;
-      tile.squashed = tanh_c_ + kept_row(k, row) * H + first;
-    } else if (cell_ == Cell::gru) {
-      tile.previous = h != nullptr ? h + first : nullptr;
+      tile.row = row, tile.step_rows = time_.size(k);
+      if (keep_) tile.kept = gates_ + (time_.offset(k) * H + first * tile.step_rows) * kRnnKept;
+      tile.previous_rows = before.rows;
+      tile.previous = before.c != nullptr ? before.c + first * before.rows : nullptr;
+      tile.state = c_of(k) + first * tile.step_rows;
+    } else {
+      tile.gates = gates_ + gates_row(k, row) * rs + first;
+      if (cell_ == Cell::gru && before.h != nullptr) tile.previous = before.h + first;
     }
     tile.output = (r_panels_ ? hidden_ + kept_row(k, row) * H : y_ + at * H) + first;
     table<T>().forward[static_cast<int>(cell_)](tile);
@@ -194,9 +245,9 @@ class Forward {
 
   void project(int64_t k, int64_t row, int64_t end, int64_t block, int64_t block_end) {
     for (int64_t b = block; b < block_end; ++b)
-      r_panels_->multiply(0, b, end - row, hidden_ + kept_row(k, row) * s_.hidden, s_.hidden,
-                          y_ + (time_.offset(k) + row) * s_.output + b * r_panels_->width(),
-                          s_.output, true);
+      r_panels_->multiply(
+          0, b, end - row, 0, s_.hidden, hidden_ + kept_row(k, row) * s_.hidden, s_.hidden,
+          y_ + (time_.offset(k) + row) * s_.output + b * r_panels_->width(), s_.output, true);
   }
 
   const Sizes& s_;
@@ -205,12 +256,14 @@ class Forward {
   const bool lstm_, keep_;
   const Tensor x_, hx_, cx_, w_ih_, w_hh_, w_hr_;
   const Split split_;
-  const bool joined_, whole_;
+  const int64_t joined_;  // elements of x that are multiplied step by step: all or none
+  const bool gather_;
   const int64_t width_;
-  const Panels<T> x_panels_, h_panels_;
+  Panels<T> panels_;  // of W_ih, if it is multiplied step by step, then W_hh
   std::optional<Panels<T>> r_panels_;
   const Tensor bias_;
-  T *y_, *hn_, *cn_, *gates_, *c_, *tanh_c_, *hidden_;
+  Tensor cx_blocks_, input_sums_;
+  T *y_, *hn_, *cn_, *gates_, *c_, *hidden_;
 };
 
 void kernel(const OpCall& c) {
@@ -247,7 +300,7 @@ void rule(BackwardCall& b) {
       call_all(backward_def,
                {b.grad(kY), b.grad(kHn), b.grad(kCn), b.input(kX), b.input(kHx), b.input(kCx),
                 b.input(kWih), b.input(kWhh), b.input(kWhr), b.input(kSizes), b.output(kY),
-                b.output(kGates), b.output(kC), b.output(kTanhC), b.output(kHidden)},
+                b.output(kGates), b.output(kC), b.output(kHidden)},
                {b.attr(0), b.attr(1), Attr(wanted)});
   for (int i = 0; i < 8; ++i)
     if (wanted >> i & 1) b.set(from[i], grads[i]);
@@ -264,7 +317,7 @@ constexpr OpDef definition(const char* name, uint32_t flags) {
           .saves = save_input(kX) | save_input(kHx) | save_input(kCx) | save_input(kWih) |
                    save_input(kWhh) | save_input(kBih) | save_input(kBhh) | save_input(kWhr) |
                    save_input(kSizes) | save_output(kY) | save_output(kGates) | save_output(kC) |
-                   save_output(kTanhC) | save_output(kHidden),
+                   save_output(kHidden),
           .flags = flags};
 }
 

@@ -14,16 +14,21 @@ template <class T>
 struct RnnTile {
   int64_t rows, units;
   int64_t gate, gates_rs, state_rs;
-  // lstm: i f g o; gru: r z n and the recurrent part of n; rnn: the output itself.
+  // gru: r z n and the recurrent part of n; rnn: the output itself.
   T* gates;
-  // Forward: the products that go into the gates; they may lie where the gates will.
-  const T* sums;
+  // lstm: i f g o tanh(c), which backward reads in this order, so they lie in it: for every vector of
+  // units [rows of the step][5][units], the first row of the tile being `row`. Null: not kept.
+  T* kept;
+  int64_t row, step_rows;
+  // Forward: the products that go into the gates; lstm overwrites them where nothing is
+  // kept.
+  T* sums;
   int64_t sum, sums_rs;  // between the gates of a row, and between rows
   const T* bias;         // as the gates of one row
   const T* previous;     // lstm: c of the step before, gru: h; null where that is zero
-  T* state;              // lstm: c
-  T* squashed;           // lstm: tanh(c)
-  T* output;             // lstm, gru: h
+  int64_t previous_rows;
+  T* state;   // lstm: c, as c before [units / vector][rows of its step][units]
+  T* output;  // lstm, gru: h
   // Backward.
   const T* dy;   // gradient of the output from outside, or null
   T* dh;         // what later steps add to it; gru leaves the part that bypasses the gates here
@@ -31,6 +36,8 @@ struct RnnTile {
   T* dgates;     // of the gates before their nonlinearity; gru: r z, recurrent n, n
   T* bias_grad;  // column sums of dgates are added here
 };
+
+inline constexpr int kRnnKept = 5;  // values of a unit that an lstm keeps for backward
 
 template <class T>
 struct RnnTable {

@@ -1,6 +1,7 @@
 // What both passes share.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
 #include "ops/functional.h"
@@ -15,6 +16,23 @@ const RnnTable<T>& table() {
     return rnn_kernels().f32;
   else
     return rnn_kernels().f64;
+}
+
+// Of a vector: units that an lstm keeps together.
+template <class T>
+inline constexpr int64_t RnnLanes = 64 / static_cast<int64_t>(sizeof(T));
+
+// c [batch, hidden] as kernels.h wants it.
+template <class T>
+Tensor by_blocks(const Tensor& c) {
+  const int64_t batch = c.size(0), hidden = c.size(1);
+  const Tensor out = Tensor::empty(c.shape(), c.dtype());
+  T* to = out.data<T>();
+  for (int64_t u = 0; u < hidden; u += RnnLanes<T>) {
+    const int64_t n = std::min(RnnLanes<T>, hidden - u);
+    for (int64_t r = 0; r < batch; ++r, to += n) std::copy_n(c.data<T>() + r * hidden + u, n, to);
+  }
+  return out;
 }
 
 // Input i in row-major memory, or an undefined tensor.

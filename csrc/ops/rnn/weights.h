@@ -121,11 +121,13 @@ class WeightGradients {
         const int64_t n = std::min(kColumns, hidden_ - column);
         GemmBlock<T> block = {};
         block.n = (n + panel_ - 1) / panel_ * panel_, block.k = rows;
-        T* b = static_cast<T*>(tile_scratch().reserve(at(rows * block.n) * sizeof(T)));
-        kernels_.pack_b(rows, n, dg + gate * hidden_ + column, gates_ * hidden_, 1, panel_,
-                        rows * panel_, b);
+        // Panels a line more apart than they are long, so that their rows fall on different sets of L1.
+        const int64_t stride = rows * panel_ + kLanes;
+        T* b = static_cast<T*>(tile_scratch().reserve(at(block.n / panel_ * stride) * sizeof(T)));
+        kernels_.pack_b(rows, n, dg + gate * hidden_ + column, gates_ * hidden_, 1, panel_, stride,
+                        b);
         block.a_packed = true;
-        block.b = b, block.b_rs = panel_, block.b_panel = rows * panel_;
+        block.b = b, block.b_rs = panel_, block.b_panel = stride;
         block.vectors = static_cast<int>(panel_ / kLanes);
         block.c_rs = padded_;
         for (size_t j = group.begin; j < group.end; ++j) {
