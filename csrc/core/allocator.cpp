@@ -69,9 +69,17 @@ struct LargeBlock {
   uint64_t tick;  // when it came back: the lowest goes first
 };
 
+// What is left of the newest slab of a class. Blocks are cut off when they are needed: a page that no
+// block has used costs nothing.
+struct Slab {
+  char* at = nullptr;
+  size_t left = 0;
+};
+
 struct Central {
   std::mutex mutex;
   FreeList small[kSmallClasses + 1];
+  Slab slabs[kSmallClasses + 1];
   std::vector<ThreadCache*> threads;
   std::unordered_map<size_t, std::vector<LargeBlock>> large;  // by rounded size
   uint64_t tick = 0;
@@ -183,11 +191,16 @@ void* large_memory(size_t size) {
 void* shared_small(Central& all, int c) {
   if (void* p = all.small[c].pop()) return p;
   const size_t size = static_cast<size_t>(c) * kStep;
-  char* slab = static_cast<char*>(system_memory(kSlabBytes));
-  ++all.system_allocations;
-  all.reserved += kSlabBytes;
-  for (size_t at = size; at + size <= kSlabBytes; at += size) all.small[c].push(slab + at);
-  return slab;
+  Slab& slab = all.slabs[c];
+  if (slab.left < size) {
+    slab = {static_cast<char*>(system_memory(kSlabBytes)), kSlabBytes};
+    ++all.system_allocations;
+    all.reserved += kSlabBytes;
+  }
+  char* const p = slab.at;
+  slab.at += size;
+  slab.left -= size;
+  return p;
 }
 
 void* refill(ThreadCache* cache, int c) {
@@ -197,9 +210,8 @@ void* refill(ThreadCache* cache, int c) {
   if (cache) {
     const int64_t batch = std::max<int64_t>(1, static_cast<int64_t>(8192 / (c * kStep)));
     for (int64_t i = 0; i < batch; ++i) {
-      void* more = all.small[c].pop();
-      if (!more) break;
-      cache->lists[c].push(more);
+      if (!all.small[c].head && all.slabs[c].left < static_cast<size_t>(c) * kStep) break;
+      cache->lists[c].push(shared_small(all, c));
     }
   }
   return p;
