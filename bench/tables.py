@@ -5,17 +5,18 @@ A comment says what the table below it shows; the table is written anew, the tex
     <!-- annx bench: gemm time gflops roof torch numpy -->
 
 First a suite, then columns: ``time``, ``gflops``, ``gbps``, ``roof`` (share of whichever binds),
-``ns`` (an element) or a peer (how many times as fast as it). ``k=word,word`` keeps cases with these
-words, ``threads=2`` and ``target=avx512`` other runs than the first. ``ways`` makes one row of the
-cases that differ in their first word alone. ``means PEER``, ``roofs`` and ``memory`` stand for the
-summary by suites, the machine's limits and what ``run --memory`` found.
+``ns`` (an element) or a peer (how many times as fast as it). ``k=word,-word`` keeps cases with the
+one word and without the other, ``threads=2`` and ``target=avx512`` other runs than the first.
+``ways PEER`` makes one row of the cases that differ in their first word alone. ``means PEER``,
+``roofs`` and ``memory`` stand for the summary by suites, the machine's limits and what
+``run --memory`` found.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .report import NAMES, Document, Row, groups, means, own_rows
@@ -116,6 +117,10 @@ def _chosen(wish: Wish, documents: Sequence[Document]) -> Iterator[tuple[Documen
                 yield document, threads, target
 
 
+def _matches(word: str, text: str) -> bool:
+    return word[1:] not in text if word.startswith("-") else word in text
+
+
 def _rows(wish: Wish, documents: Sequence[Document]) -> list[Row]:
     """Of the newest run that has any."""
     for document, threads, target in _chosen(wish, documents):
@@ -124,7 +129,7 @@ def _rows(wish: Wish, documents: Sequence[Document]) -> list[Row]:
             for row in own_rows(document, threads, target)
             if row["suite"] == wish.subject
             and "median_ns" in row
-            and all(word in f"{row['case']} {row['label']}" for word in wish.words)
+            and all(_matches(word, f"{row['case']} {row['label']}") for word in wish.words)
         ]
         if found:
             return found
@@ -133,6 +138,7 @@ def _rows(wish: Wish, documents: Sequence[Document]) -> list[Row]:
 
 def _ways(rows: Sequence[Row], peer: str) -> list[str]:
     """A row for each case, a column for each first word: GFLOP/s and the ratio."""
+    _head(peer)
     ways: list[str] = []
     table: dict[str, dict[str, Row]] = {}
     for row in rows:
@@ -141,17 +147,26 @@ def _ways(rows: Sequence[Row], peer: str) -> list[str]:
         table.setdefault(rest, {})[way] = row
 
     def cell(row: Row | None) -> str:
-        return f"{row['gflops']:.0f} / **{row['ratio'][peer]:.2f}**" if row else ""
+        if row is None:
+            return ""
+        rate = f"{row['gflops']:.0f}" if "gflops" in row else ""
+        return f"{rate} / **{row['ratio'][peer]:.2f}**" if peer in row["ratio"] else rate
+
+    def mean(chosen: Iterable[Row]) -> str:
+        ratios = [row["ratio"][peer] for row in chosen if peer in row["ratio"]]
+        return f"{geometric_mean(ratios):.2f}" if ratios else ""
 
     body = [[name, *(cell(found.get(way)) for way in ways)] for name, found in table.items()]
-    by_way = [[r["ratio"][peer] for f in table.values() if (r := f.get(way))] for way in ways]
-    every = geometric_mean([ratio for line in by_way for ratio in line])
-    mean = [f"**{geometric_mean(line):.2f}**" for line in by_way]
-    return _lines(["case", *ways], [*body, [f"geometric mean, all {every:.2f}", *mean]])
+    last = [mean(f[way] for f in table.values() if way in f) for way in ways]
+    marked = [f"**{value}**" if value else "" for value in last]
+    return _lines(["case", *ways], [*body, [f"geometric mean, all {mean(rows)}", *marked]])
 
 
 def _means(wish: Wish, documents: Sequence[Document]) -> list[str]:
+    if len(wish.columns) != 1:
+        raise ValueError(f"annx bench: means: expected one peer but got {wish.columns}")
     (peer,) = wish.columns
+    _head(peer)
     body: dict[str, list[str]] = {}
     for document, threads, target in _chosen(wish, documents):
         for mean in means(document, threads, target):
@@ -188,6 +203,8 @@ def _memory(wish: Wish, documents: Sequence[Document]) -> list[str]:
             if wish.wants(row["threads"], row["target"]):
                 taken.setdefault(row["case"], {})[row["contender"]] = row
         for case, found in taken.items():
+            if "annx" not in found:
+                continue
             ours, torch = found["annx"], found.get("torch")
             body.append(
                 [
@@ -219,6 +236,8 @@ def table(text: str, documents: Sequence[Document]) -> list[str]:
     if special:
         return special(wish, documents)
     if wish.columns[:1] == ["ways"]:
+        if len(wish.columns) != 2:
+            raise ValueError(f"annx bench: {text}: expected one peer after ways")
         rows = _rows(wish, documents)
         return _ways(rows, wish.columns[1]) if rows else []
     head = ["case", *(_head(column) for column in wish.columns)]
@@ -241,9 +260,14 @@ def rewritten(text: str, documents: Sequence[Document]) -> str:
         fresh = table(found[1], newest)
         if not fresh:
             continue
-        while i < len(lines) and not lines[i].strip():
-            i += 1
-        while i < len(lines) and lines[i].startswith("|"):
-            i += 1
+        old = i
+        while old < len(lines) and not lines[old].strip():
+            old += 1
+        if old < len(lines) and lines[old].startswith("|"):
+            i = old
+            while i < len(lines) and lines[i].startswith("|"):
+                i += 1
         done += ["", *fresh]
+        if i < len(lines) and lines[i].strip() and not MARK.fullmatch(lines[i].strip()):
+            done.append("")
     return "\n".join(done)

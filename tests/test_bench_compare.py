@@ -307,6 +307,7 @@ def test_tables_of_a_text_are_written_anew(tmp_path: pathlib.Path) -> None:
         "| kept |\n<!-- annx bench: gemm ways torch -->\n<!-- annx bench: gemm k=nt time -->\n"
         "<!-- annx bench: means torch -->\n<!-- annx bench: roofs -->\n"
         "<!-- annx bench: memory -->\n"
+        "<!-- annx bench: gemm k=-nt time -->\n\nWords.\n"
         "<!-- annx bench: conv time -->\n| of another run |\nThe end.\n"
     )
     assert cli.main(["bench", "report", *map(str, runs), "--tables", str(text)]) == 0
@@ -327,11 +328,24 @@ def test_tables_of_a_text_are_written_anew(tmp_path: pathlib.Path) -> None:
         "| workload | MiB, annx | MiB, torch | share | arena / alive | first call / eager step "
         "| floor | step / floor |\n|---|---:|---:|---:|---:|---:|---:|---:|\n"
         "| mlp n=1 | 50 | 200 | 0.25 | 1.10 | 3.0 | 1 µs | 1.50 |\n"
+        "<!-- annx bench: gemm k=-nt time -->\n\n"
+        "| case | annx |\n|---|---:|\n| nn m=8: net <fc1> | 20 µs |\n\nWords.\n"
         "<!-- annx bench: conv time -->\n| of another run |\nThe end.\n"
     )
-    text.write_text("<!-- annx bench: gemm keras -->\n")
-    with pytest.raises(ValueError, match="expected a column or a peer but got 'keras'"):
-        rewritten(text.read_text(), [stored("c", "2026-01-01T00:00:00")])
+    for wish, message in [
+        ("gemm keras", "expected a column or a peer but got 'keras'"),
+        ("gemm ways", "expected one peer after ways"),
+        ("means", "expected one peer but got"),
+        ("gemm threads=1 to=2 time", "but got to=2"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            rewritten(f"<!-- annx bench: {wish} -->", [stored("c", "2026-01-01T00:00:00")])
+    # A peer that took no part.
+    no_ratio = stored("c", "2026-01-01T00:00:00")
+    no_ratio["rows"][0]["ratio"] = {}
+    assert "| m=8: net <fc1> | 50 |" in rewritten(
+        "<!-- annx bench: gemm ways torch -->", [no_ratio]
+    )
 
 
 def test_page_needs_nothing_else(tmp_path: pathlib.Path) -> None:

@@ -1,6 +1,8 @@
 // What Python's optimizers do for all parameters at once: the state of their first step, and what
 // the native steps read.
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "bindings/py.h"
 
@@ -63,6 +65,7 @@ py::tuple plan_states(const py::list& params, const py::object& states, const py
   const size_t n = names.size();
   py::list idle;
   std::vector<Group> groups;
+  std::vector<std::pair<py::dict, std::vector<py::object>>> made;
   const py::str step("step");
   for (const py::handle& p : params) {
     ANNX_CHECK(is_tensor(p.ptr()), type, "plan_states", "expected Tensors");
@@ -89,11 +92,10 @@ py::tuple plan_states(const py::list& params, const py::object& states, const py
         }
       }
       if (counts) {
-        PyObject* known = PyDict_SetDefault(state.ptr(), step.ptr(), Py_None);
-        if (!known) throw py::error_already_set();
-        if (known != Py_None) count = steps_of(known);
+        PyObject* known = PyDict_GetItem(state.ptr(), step.ptr());
+        if (known && known != Py_None) count = steps_of(known);
       }
-      for (size_t k = 0; k < n; ++k) state[names[k]] = found[k];
+      made.push_back({state, found});
     }
     fresh = fresh && first;
     Group* group = nullptr;
@@ -107,6 +109,12 @@ py::tuple plan_states(const py::list& params, const py::object& states, const py
     }
     group->params.append(p);
     for (size_t k = 0; k < n; ++k) group->slots[k].append(found[k]);
+  }
+  // Nothing is entered before everything is made.
+  for (const auto& [state, found] : made) {
+    if (counts && !PyDict_SetDefault(state.ptr(), step.ptr(), Py_None))
+      throw py::error_already_set();
+    for (size_t k = 0; k < n; ++k) state[names[k]] = found[k];
   }
   py::list out;
   for (const Group& g : groups) {

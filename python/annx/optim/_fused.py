@@ -236,7 +236,7 @@ class FusedOptimizer(Optimizer):
         names = self._state_names(group)
         fills = [self._initial(name, group) for name in names]
         plan.idle, groups = _plan_states(
-            plan.params, self._state, names, fills, self._COUNTS_STEPS, self._TELLS_FIRST
+            list(plan.params), self._state, names, fills, self._COUNTS_STEPS, self._TELLS_FIRST
         )
         for params, slots, count, first in groups:
             plan.buckets.append(Bucket(params, slots, self._hyper_of(params), count, first))
