@@ -17,6 +17,9 @@ constexpr int64_t kRepackVectors = 8;
 constexpr int64_t kTasksWanted = 32;
 // Row panels that pay for bringing a B panel into L1 again.
 constexpr int64_t kTaskPanels = 4;
+// Where a task packs its A, bytes of a column that pay for a visit to one that is so far away.
+constexpr int64_t kPackAVisit = 256;
+constexpr int64_t kPackAFar = 1024;
 // Tasks of all rows, at least, where a product could have more tasks of fewer rows.
 constexpr int64_t kFewOwnTasks = 4;
 // Of the rows of B a task packs itself, the piece that pays for a visit to each: so many bytes, or this
@@ -115,7 +118,10 @@ void cut(const GemmShape& s, GemmPlan& plan, int64_t lanes, int64_t max_panels, 
   double best = 0;
   if (wanted > least_m * least_n) {
     const int64_t most = ceil_div(plan.rows.panels, least_m);
-    for (int64_t panels = most; panels >= std::min(most, kTaskPanels); --panels) {
+    const bool far = repacks && s.a_rs == 1 && s.a_cs * s.item >= kPackAFar;
+    const int64_t visit = far ? ceil_div(kPackAVisit, plan.rows.rows * s.item) : 1;
+    const int64_t least = std::min(most, std::max(kTaskPanels, visit));
+    for (int64_t panels = most; panels >= least; --panels) {
       const int64_t tasks_m = ceil_div(plan.rows.panels, panels);
       const int64_t tasks_n =
           std::min(columns, std::max(least_n, std::min(most_n, ceil_div(wanted, tasks_m))));
