@@ -54,7 +54,7 @@ class _Conv:
 
         ``"f23"``, the default: F(2x2, 3x3), 4 products a pixel and pair of channels instead of 9,
         as accurate as the plain sum. ``"f43"``: F(4x4, 3x3) forward and for the input's gradient,
-        wherever its tiles need fewer products; 2.25 products a pixel, and two to three times the
+        wherever its tiles need fewer products; 2.25 products a pixel, and about three times the
         error of F(2x2, 3x3). The weight's gradient is computed by F(2x2, 3x3) either way.
 
         Assigning sets it for all threads; inside a :meth:`flags` block for that block alone.
