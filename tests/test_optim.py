@@ -455,3 +455,18 @@ def test_replayed_steps_with_folded_clipping_have_eager_bits(name):
         results.append([values(param).copy() for param in model.parameters()])
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_parameters_of_a_group_may_be_a_tuple_and_a_failed_step_leaves_no_state():
+    first, second = (nn.Parameter(annx.ones(3)) for _ in range(2))
+    optimizer = optim.Adam([first, second])
+    optimizer.param_groups[0]["params"] = tuple(optimizer.param_groups[0]["params"])
+    for parameter in (first, second):
+        parameter.grad = annx.ones(3)
+    optimizer.state[second]["step"] = "a word"
+    with pytest.raises((AttributeError, TypeError)):
+        optimizer.step()
+    assert not optimizer.state[first]
+    del optimizer.state[second]["step"]
+    optimizer.step()
+    assert float(optimizer.state[first]["step"]) == 1

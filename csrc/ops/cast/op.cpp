@@ -126,16 +126,17 @@ void pass_rule(BackwardCall& b) { b.set(0, b.grad()); }
 
 namespace def {
 
-const OpDef cast = {.name = "cast",
-                    .signature = "cast(Tensor input, dtype dtype) -> Tensor",
-                    .doc =
-                        "input converted to dtype. Floats become integers by truncation, "
-                        "saturating at the ends of int64; NaN becomes 0.",
-                    .infer = cast_infer,
-                    .kernel = cast_kernel,
-                    .backward = cast_rule,
-                    .cost = move_cost,
-                    .flags = kHalfNative | kElementwise};
+const OpDef cast = {
+    .name = "cast",
+    .signature = "cast(Tensor input, dtype dtype) -> Tensor",
+    .doc =
+        "input converted to dtype. Floats become integers by truncation, "
+        "saturating at the ends of int64; NaN becomes 0. Narrower integers keep the low bits.",
+    .infer = cast_infer,
+    .kernel = cast_kernel,
+    .backward = cast_rule,
+    .cost = move_cost,
+    .flags = kHalfNative | kElementwise};
 
 const OpDef contiguous = {.name = "contiguous",
                           .signature = "contiguous(Tensor input) -> Tensor",

@@ -110,7 +110,7 @@ constexpr int64_t kInserted = 16;  // so many are kept in order while others com
 
 inline int64_t select_room(int64_t k) { return 2 * k + 2 * kBlock; }
 
-// The first k < n in order. A block is passed over unless one of its keys is at most `limit`, which
+// The first k in order. A block is passed over unless one of its keys is at most `limit`, which
 // the best k so far leave to those that come later.
 template <class T, class I>
 I* select_line(const Line<T, I>& line, int64_t k, I* items, I* other) {
