@@ -58,10 +58,11 @@ ANNX_INLINE void map3(const typename V::Scalar* a, const typename V::Scalar* b,
 }
 
 // The same past the caches, for outputs that nothing reads before they would have left the cache
-// anyway: memory then sees one write instead of a read and a write. The machine's own prefetcher
-// keeps too few lines in flight beside such stores: these ask further ahead.
-constexpr int64_t kStreamAhead = 2048;  // bytes
-constexpr int64_t kStreamRun = 16384;   // elements
+// anyway: memory then sees one write instead of a read and a write. Two runs far apart go side by
+// side, which keeps more lines in flight than one does. n is a multiple of the lanes, the outputs are
+// aligned to 64 bytes.
+constexpr int64_t kStreamAhead = 512;  // bytes
+constexpr int64_t kStreamRun = 16384;  // elements
 
 template <class T>
 ANNX_INLINE void ask_ahead(const T* p) {
@@ -69,27 +70,51 @@ ANNX_INLINE void ask_ahead(const T* p) {
 }
 
 template <class V, class F>
-ANNX_INLINE void map1_stream(const typename V::Scalar* a, typename V::Scalar* out, int64_t n, F f) {
-  if (reinterpret_cast<uintptr_t>(out) % 64 != 0) return map1<V>(a, out, n, f);
-  int64_t i = 0;
-  for (; i + V::lanes <= n; i += V::lanes) {
+ANNX_INLINE void map1_stream(const void* const* in, void* const* out, int64_t n, F f) {
+  using T = typename V::Scalar;
+  const T *a = static_cast<const T*>(in[0]), *c = static_cast<const T*>(in[1]);
+  T *x = static_cast<T*>(out[0]), *y = static_cast<T*>(out[1]);
+  for (int64_t i = 0; i < n; i += V::lanes) {
     ask_ahead(a + i);
-    stream(out + i, f(load<V>(a + i)));
+    ask_ahead(c + i);
+    stream(x + i, f(load<V>(a + i)));
+    stream(y + i, f(load<V>(c + i)));
   }
-  if (i < n) store_n(out + i, f(load_n<V>(a + i, n - i)), n - i);
 }
 
-template <class V, class F>
-ANNX_INLINE void map2_stream(const typename V::Scalar* a, const typename V::Scalar* b,
-                             typename V::Scalar* out, int64_t n, F f) {
-  if (reinterpret_cast<uintptr_t>(out) % 64 != 0) return map2<V>(a, b, out, n, f);
-  int64_t i = 0;
-  // A short run is a row of many, and b may be the same one again: what lies behind it is not asked.
-  const bool both = n >= kStreamRun;
-  for (; i + V::lanes <= n; i += V::lanes) {
-    ask_ahead(a + i);
-    if (both) ask_ahead(b + i);
-    stream(out + i, f(load<V>(a + i), load<V>(b + i)));
+// For a period see StreamFn.
+template <class V, bool Periodic, class F>
+ANNX_INLINE void map2_stream(const void* const* in, void* const* out, int64_t n, int64_t period,
+                             F f) {
+  using T = typename V::Scalar;
+  const T *a = static_cast<const T*>(in[0]), *b = static_cast<const T*>(in[1]);
+  const T *c = static_cast<const T*>(in[2]), *d = static_cast<const T*>(in[3]);
+  T *x = static_cast<T*>(out[0]), *y = static_cast<T*>(out[1]);
+  if constexpr (Periodic) {
+    if (period != 0) {
+      int64_t at = 0;
+      for (int64_t i = 0; i < n; i += V::lanes) {
+        const V row = load<V>(b + at);
+        ask_ahead(a + i);
+        ask_ahead(c + i);
+        stream(x + i, f(load<V>(a + i), row));
+        stream(y + i, f(load<V>(c + i), row));
+        at += V::lanes;
+        at = at == period ? 0 : at;
+      }
+      return;
+    }
   }
-  if (i < n) store_n(out + i, f(load_n<V>(a + i, n - i), load_n<V>(b + i, n - i)), n - i);
+  // A short run is a row of many, and b and d may be the same one again: what lies behind is not asked.
+  const bool both = n >= kStreamRun;
+  for (int64_t i = 0; i < n; i += V::lanes) {
+    ask_ahead(a + i);
+    ask_ahead(c + i);
+    if (both) {
+      ask_ahead(b + i);
+      ask_ahead(d + i);
+    }
+    stream(x + i, f(load<V>(a + i), load<V>(b + i)));
+    stream(y + i, f(load<V>(c + i), load<V>(d + i)));
+  }
 }

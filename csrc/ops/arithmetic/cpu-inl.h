@@ -15,10 +15,9 @@ namespace {
             name##_row<V>{});                                                                    \
   }                                                                                              \
   template <class V>                                                                             \
-  void name##_stream(const void* const* in, void* out, int64_t n, const double*) {               \
-    using T = typename V::Scalar;                                                                \
-    map2_stream<V>(static_cast<const T*>(in[0]), static_cast<const T*>(in[1]),                   \
-                   static_cast<T*>(out), n, name##_row<V>{});                                    \
+  void name##_stream(const void* const* in, void* const* out, int64_t n, int64_t period,         \
+                     const double*) {                                                            \
+    map2_stream<V, true>(in, out, n, period, name##_row<V>{});                                   \
   }
 #define ANNX_COMPARE(name, forward, doc)                                                           \
   ANNX_FORWARD(name, forward)                                                                      \

@@ -27,14 +27,11 @@ ANNX_WIDENING(bf16_to_f32_run, load_bf16)
 #undef ANNX_NARROWING
 #undef ANNX_WIDENING
 
-void copy_stream_run(const void* const* in, void* out, int64_t n, const double*) {
+void copy_stream_run(const void* const* in, void* const* out, int64_t n, int64_t, const double*) {
   struct Same {
     ANNX_INLINE_MEMBER F32 operator()(F32 x) const { return x; }
   };
-  const int64_t whole = n / 4;
-  map1_stream<F32>(static_cast<const float*>(in[0]), static_cast<float*>(out), whole, Same{});
-  for (int64_t i = whole * 4; i < n; ++i)
-    static_cast<char*>(out)[i] = static_cast<const char*>(in[0])[i];
+  map1_stream<F32>(in, out, n, Same{});
 }
 
 }  // namespace

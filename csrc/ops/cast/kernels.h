@@ -8,7 +8,7 @@ namespace annx {
 // Between float32 and the half types, and large copies; the rest is left to the compiler.
 struct CastKernels {
   ElementwiseFn f32_to_f16, f16_to_f32, f32_to_bf16, bf16_to_f32;
-  ElementwiseFn copy_stream;  // n bytes past the caches
+  StreamFn copy_stream;  // n words of four bytes
 };
 ANNX_DECLARE_KERNELS(CastKernels, cast_kernels)
 

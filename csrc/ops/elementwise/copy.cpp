@@ -69,9 +69,16 @@ bool is_transposition(const Source& s, int64_t count, size_t size) {
 }
 
 void copy_stream(char* to, const char* from, size_t bytes) {
-  const void* in[] = {from};
-  cast_kernels().copy_stream(in, to, static_cast<int64_t>(bytes), nullptr);
-  end_stream();
+  size_t done = 0;
+  if (reinterpret_cast<uintptr_t>(to) % 64 == 0) {
+    const size_t half = bytes / 128 * 64;
+    const void* in[] = {from, from + half};
+    void* out[] = {to, to + half};
+    cast_kernels().copy_stream(in, out, static_cast<int64_t>(half / 4), 0, nullptr);
+    end_stream();
+    done = 2 * half;
+  }
+  std::memcpy(to + done, from + done, bytes - done);
 }
 
 }  // namespace
@@ -107,9 +114,9 @@ void copy_elements(const Tensor& x, const Tensor& out) {
     else
       std::memcpy(first, from + static_cast<size_t>(begin) * size, bytes);
   };
-  constexpr int64_t kGrain = 65536;
-  if (n <= kGrain) return copy(0, n);
-  parallel_for(n, kGrain, copy);
+  const int64_t grain = streams ? kStreamGrain : 65536;
+  if (n <= grain) return copy(0, n);
+  parallel_for(n, grain, copy);
 }
 
 }  // namespace annx

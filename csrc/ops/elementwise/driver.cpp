@@ -145,8 +145,109 @@ Dims broadcast_strides(const Tensor& t, const Dims& shape) {
   return out;
 }
 
+namespace {
+
+// Where the operands of an output lie, in the order of its memory.
+struct Walk {
+  Dims shape;
+  Operand operands[kMaxElementwiseInputs];
+  int count;
+  int64_t inner;  // of the last dimension
+  bool direct;    // rows are long enough for a kernel call of their own
+  bool scalars;   // an operand that repeats is one element
+  bool gathered;  // something has to be brought together first, in tiles
+};
+
+// A place in it, with the tiles of what is gathered there.
+struct Cursor {
+  const Walk& walk;
+  int64_t at, row, column;
+  int64_t filled[kMaxElementwiseInputs] = {};  // elements of a repeated scalar already in tiles
+  alignas(64) char tiles[kMaxElementwiseInputs][kTile * 8];
+
+  Cursor(const Walk& w, int64_t begin)
+      : walk(w), at(begin), row(begin / w.inner), column(begin % w.inner) {}
+
+  // Elements of at most `most` that one kernel call can take from here.
+  int64_t run(int64_t most) const {
+    const int64_t tile = walk.gathered ? std::min(most, kTile) : most;
+    return walk.direct ? std::min(tile, walk.inner - column) : tile;
+  }
+
+  void find(const void** in, int64_t run) {
+    const Dims& shape = walk.shape;
+    for (int k = 0; k < walk.count; ++k) {
+      const Operand& o = walk.operands[k];
+      const auto size = static_cast<int64_t>(o.size);
+      const int64_t step = shape.empty() ? 0 : o.strides.back();
+      if (o.linear) {
+        in[k] = o.data + at * size;
+      } else if (walk.direct && (step == 1 || step == 0)) {
+        int64_t rest = row, offset = column * step;
+        for (int d = shape.size() - 2; d > 0; --d) {
+          offset += (rest % shape[d]) * o.strides[d];
+          rest /= shape[d];
+        }
+        if (shape.size() > 1) offset += rest * o.strides[0];
+        in[k] = o.data + offset * size;
+        if (step == 0) {
+          if (!walk.scalars || filled[k] < run) fill_elements(tiles[k], in[k], o.size, run);
+          filled[k] = run;
+          in[k] = tiles[k];
+        }
+      } else {
+        const bool scalar = walk.scalars && step == 0;
+        if (!scalar || filled[k] < run) {
+          gather_strided(tiles[k], o.data, o.size, shape, o.strides, at, run);
+          filled[k] = run;
+        }
+        in[k] = tiles[k];
+      }
+    }
+  }
+
+  void advance(int64_t run) {
+    at += run;
+    if (!walk.direct) return;
+    column += run;
+    if (column == walk.inner) {
+      column = 0;
+      ++row;
+    }
+  }
+};
+
+// n elements of float32 at two places past the caches: from where the outputs are aligned.
+void stream_two(StreamFn stream, ElementwiseFn fn, const void* const (*in)[kMaxElementwiseInputs],
+                int count, float* const* out, int64_t n, const double* params) {
+  const void* both[2 * kMaxElementwiseInputs];
+  void* to[2];
+  int64_t head[2];
+  for (int r = 0; r < 2; ++r)
+    head[r] = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(out[r]) % 64 / sizeof(float));
+  const int64_t body = std::max<int64_t>(0, n - std::max(head[0], head[1])) / 16 * 16;
+  for (int r = 0; r < 2; ++r) {
+    if (body == 0) head[r] = 0;
+    const void* from[kMaxElementwiseInputs];
+    const auto skip = [&](int64_t elements) {
+      for (int k = 0; k < count; ++k) from[k] = static_cast<const float*>(in[r][k]) + elements;
+    };
+    skip(0);
+    if (head[r] > 0) fn(from, out[r], head[r], params);
+    skip(head[r]);
+    for (int k = 0; k < count; ++k) both[r * count + k] = from[k];
+    to[r] = out[r] + head[r];
+    const int64_t done = head[r] + body;
+    skip(done);
+    if (done < n) fn(from, out[r] + done, n - done, params);
+  }
+  if (body > 0) stream(both, to, body, 0, params);
+}
+
+}  // namespace
+
 void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Tensor& out,
-                     const double* params, double work, ElementwiseFn stream) {
+                     const double* params, double work, StreamFn stream) {
   if (t_plan) {
     t_plan->fn = fn;
     t_plan->work = work;
@@ -156,29 +257,44 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
   const int64_t n = out.numel();
   if (n == 0) return;
   const bool streams = stream && out.nbytes() >= kStreamBytes;
-  if (streams) fn = stream;
   const size_t out_size = itemsize(out.dtype());
   char* const out_data = static_cast<char*>(out.raw());
-  const auto grain = static_cast<int64_t>(std::max(8192.0, 32768.0 / std::max(work, 0.125) / 2));
+  auto* const floats = reinterpret_cast<float*>(out_data);
+  auto grain = static_cast<int64_t>(std::max(8192.0, 32768.0 / std::max(work, 0.125) / 2));
+  if (streams) grain = kStreamGrain;
 
   bool all_linear = true;
   for (int k = 0; k < count; ++k) all_linear = all_linear && same_layout(inputs[k], out);
   if (all_linear) {
     auto body = [&](int64_t begin, int64_t end) {
-      const void* in[kMaxElementwiseInputs];
-      for (int k = 0; k < count; ++k)
-        in[k] = static_cast<const char*>(inputs[k].raw()) +
-                begin * static_cast<int64_t>(itemsize(inputs[k].dtype()));
-      fn(in, out_data + begin * static_cast<int64_t>(out_size), end - begin, params);
-      if (streams) end_stream();
+      const void* in[2][kMaxElementwiseInputs];
+      const auto find = [&](int64_t at, const void** from) {
+        for (int k = 0; k < count; ++k)
+          from[k] = static_cast<const char*>(inputs[k].raw()) +
+                    at * static_cast<int64_t>(itemsize(inputs[k].dtype()));
+      };
+      if (streams) {
+        const int64_t half = (end - begin) / 32 * 16;
+        find(begin, in[0]);
+        find(begin + half, in[1]);
+        float* const to[2] = {floats + begin, floats + begin + half};
+        stream_two(stream, fn, in, count, to, half, params);
+        end_stream();
+        begin += 2 * half;
+        if (begin == end) return;
+      }
+      find(begin, in[0]);
+      fn(in[0], out_data + begin * static_cast<int64_t>(out_size), end - begin, params);
     };
     if (n <= grain) return body(0, n);
     return parallel_for(n, grain, body);
   }
 
-  Operand operands[kMaxElementwiseInputs];
+  Walk walk;
+  Operand* const operands = walk.operands;
   Tensor turned[kMaxElementwiseInputs];
-  Dims shape = out.shape();
+  Dims& shape = walk.shape;
+  shape = out.shape();
   for (int k = 0; k < count; ++k) {
     const Tensor* t = &inputs[k];
     if (!same_layout(*t, out) && gathers_slowly(*t, out)) {
@@ -198,63 +314,59 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
   for (int k = 0; k < count; ++k)
     operands[k].linear = is_contiguous_layout(shape, operands[k].strides);
   const int64_t inner = shape.empty() ? 1 : shape.back();
-
+  walk.count = count;
+  walk.inner = inner;
+  walk.direct = inner >= kDirectRun;
+  walk.scalars = shape.size() <= 1;
   // Runs are as long as the row where nothing has to be gathered.
-  bool gathered = inner < kDirectRun;
+  walk.gathered = !walk.direct;
   for (int k = 0; k < count; ++k)
-    gathered = gathered || !(operands[k].linear || operands[k].strides.back() == 1);
-  auto tiles = [&](int64_t begin, int64_t end) {
-    alignas(64) char buffer[kMaxElementwiseInputs][kTile * 8];
-    const bool direct = inner >= kDirectRun;
-    const bool scalars = shape.size() <= 1;
-    int64_t filled[kMaxElementwiseInputs] = {};  // elements of a repeated scalar already in buffer
-    int64_t row = begin / inner, column = begin % inner;
-    for (int64_t at = begin; at < end;) {
-      int64_t run = gathered ? std::min(end - at, kTile) : end - at;
-      if (direct) run = std::min(run, inner - column);
-      const void* in[kMaxElementwiseInputs];
-      for (int k = 0; k < count; ++k) {
-        const Operand& o = operands[k];
-        const auto size = static_cast<int64_t>(o.size);
-        const int64_t step = shape.empty() ? 0 : o.strides.back();
-        if (o.linear) {
-          in[k] = o.data + at * size;
-        } else if (direct && (step == 1 || step == 0)) {
-          int64_t rest = row, offset = column * step;
-          for (int d = shape.size() - 2; d > 0; --d) {
-            offset += (rest % shape[d]) * o.strides[d];
-            rest /= shape[d];
-          }
-          if (shape.size() > 1) offset += rest * o.strides[0];
-          in[k] = o.data + offset * size;
-          if (step == 0) {
-            if (!scalars || filled[k] < run) fill_elements(buffer[k], in[k], o.size, run);
-            filled[k] = run;
-            in[k] = buffer[k];
-          }
-        } else {
-          const bool scalar = scalars && step == 0;
-          if (!scalar || filled[k] < run) {
-            gather_strided(buffer[k], o.data, o.size, shape, o.strides, at, run);
-            filled[k] = run;
-          }
-          in[k] = buffer[k];
-        }
-      }
-      fn(in, out_data + at * static_cast<int64_t>(out_size), run, params);
-      at += run;
-      if (direct) {
-        column += run;
-        if (column == inner) {
-          column = 0;
-          ++row;
-        }
-      }
+    walk.gathered = walk.gathered || !(operands[k].linear || operands[k].strides.back() == 1);
+
+  auto body = [&](int64_t begin, int64_t end) {
+    Cursor cursor(walk, begin);
+    const void* in[kMaxElementwiseInputs];
+    while (cursor.at < end) {
+      const int64_t run = cursor.run(end - cursor.at);
+      cursor.find(in, run);
+      fn(in, out_data + cursor.at * static_cast<int64_t>(out_size), run, params);
+      cursor.advance(run);
     }
-    if (streams) end_stream();
   };
-  if (n <= grain) return tiles(0, n);
-  parallel_for(n, grain, tiles);
+  if (!streams) return n <= grain ? body(0, n) : parallel_for(n, grain, body);
+
+  // Two places whole rows apart, so that both are in the same column all along.
+  const int64_t unit = walk.direct && inner <= grain / 2 ? inner : 16;
+  grain = grain / (2 * unit) * (2 * unit);
+  // A row added to every row is met again inside of the kernel: a call for each costs a tenth.
+  const bool row = unit == inner && inner % 16 == 0 && shape.size() == 2 && count == 2 &&
+                   operands[0].linear && operands[1].strides[0] == 0 &&
+                   operands[1].strides[1] == 1 && reinterpret_cast<uintptr_t>(floats) % 64 == 0;
+  parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    const int64_t half = (end - begin) / (2 * unit) * unit;
+    if (row) {
+      const auto* a = reinterpret_cast<const float*>(operands[0].data);
+      const void* const in[] = {a + begin, operands[1].data, a + begin + half, operands[1].data};
+      void* const to[] = {floats + begin, floats + begin + half};
+      stream(in, to, half, inner, params);
+      end_stream();
+      return body(begin + 2 * half, end);
+    }
+    Cursor first(walk, begin), second(walk, begin + half);
+    const void* in[2][kMaxElementwiseInputs];
+    while (first.at < begin + half) {
+      const int64_t most = begin + half - first.at;
+      const int64_t run = std::min(first.run(most), second.run(most));
+      first.find(in[0], run);
+      second.find(in[1], run);
+      float* const to[2] = {floats + first.at, floats + second.at};
+      stream_two(stream, fn, in, count, to, run, params);
+      first.advance(run);
+      second.advance(run);
+    }
+    end_stream();
+    body(begin + 2 * half, end);
+  });
 }
 
 }  // namespace annx

@@ -12,8 +12,7 @@ inline constexpr int kMaxElementwiseInputs = 4;
 // an element in nanoseconds, from which the grain of parallel work follows. stream does what fn does
 // with stores past the caches, for outputs that are too large for them.
 void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Tensor& out,
-                     const double* params = nullptr, double work = 0.5,
-                     ElementwiseFn stream = nullptr);
+                     const double* params = nullptr, double work = 0.5, StreamFn stream = nullptr);
 
 // What an elementwise op runs, told instead of done.
 struct ElementwisePlan {
@@ -27,6 +26,8 @@ ElementwisePlan elementwise_plan(const OpCall& c);
 
 // Where the output alone takes half of a usual last-level cache, writing past it wins.
 inline constexpr size_t kStreamBytes = size_t{16} << 20;
+// Elements of a piece of such work: it ends by waiting for its stores.
+inline constexpr int64_t kStreamGrain = int64_t{1} << 19;
 
 // Stores past the caches become visible in order with those that follow.
 inline void end_stream() {

@@ -11,7 +11,7 @@ namespace annx {
 // One kernel per computing dtype; nullptr where the op does not take it.
 struct KernelByDType {
   ElementwiseFn f32, f64, i64, i32, u8, b8;
-  ElementwiseFn stream = nullptr;  // f32 past the caches
+  StreamFn stream = nullptr;  // f32 past the caches
 };
 
 // Attributes as numbers, in order: what P(i) of a row reads.
