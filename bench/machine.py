@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from .stats import median
 
 # Bytes that a triad touches: in L1, in L2, in L3 of most machines, in L3 of many, in memory.
 LADDER = (24 << 10, 384 << 10, 6 << 20, 24 << 20, 192 << 20)
+# Floats of each array that no cache holds, where traffic is told apart.
+STREAMED = 16 << 20
 
 
 def facts() -> dict[str, Any]:
@@ -108,13 +110,16 @@ class Peaks:
     threads: int
     gflops: float
     bandwidth: list[tuple[int, float]]  # bytes touched, GB/s; ascending
+    # GB/s in memory by traffic: "copy" reads one array and writes another, "add" reads two.
+    streams: dict[str, float] = field(default_factory=dict)
 
-    def gbps(self, nbytes: float) -> float:
-        """Bandwidth of the smallest working set that holds `nbytes`."""
-        for size, rate in self.bandwidth:
+    def gbps(self, nbytes: float, traffic: str = "") -> float:
+        """Bandwidth of the smallest working set that holds `nbytes`; in memory that of the traffic,
+        where it is known."""
+        for size, rate in self.bandwidth[:-1]:
             if nbytes <= size:
                 return rate
-        return self.bandwidth[-1][1]
+        return self.streams.get(traffic, self.bandwidth[-1][1])
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "bandwidth": [list(step) for step in self.bandwidth]}
@@ -138,7 +143,30 @@ def measure_peaks(target: str, threads: int, clock: Callable[[], int]) -> Peaks:
             rates.append(_rate(triad, 0.08, clock))
             del a, b, rest, triad
         bandwidth.append((size, max(rates)))
-    return Peaks(target, threads, _rate(core.bench_fma, 0.1, clock), bandwidth)
+    fma = _rate(core.bench_fma, 0.1, clock)
+    return Peaks(target, threads, fma, bandwidth, measure_streams(clock))
+
+
+def measure_streams(clock: Callable[[], int], rounds: int = 25) -> dict[str, float]:
+    """STREAM's copy and sum into an array of their own, by ordinary stores and in three ways past
+    the caches, one of them our kernels'. Of each way the median over rounds of all, as cases have
+    it: memory is shared with neighbours, and its best moment is nobody's rate. The best way
+    counts."""
+    import annx
+
+    core = annx._core
+    a, b, out = (annx.ones(STREAMED) for _ in range(3))
+    rates: dict[tuple[str, int], list[float]] = {}
+    for _ in range(rounds):
+        for name, second in (("copy", None), ("add", b)):
+            for way in range(core.bench_stream_ways):
+                began = clock()
+                moved = core.bench_stream(a, second, out, way, 1)
+                rates.setdefault((name, way), []).append(moved / (clock() - began))
+    best: dict[str, float] = {}
+    for (name, _), got in rates.items():
+        best[name] = max(best.get(name, 0.0), median(got))
+    return best
 
 
 class Control:

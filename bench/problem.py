@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -35,6 +36,7 @@ class Problem:
 
     ``flops`` and ``bytes`` are what the arithmetic needs at least; None: as the ops count, 0: not
     worth a rate. ``touched``: bytes of distinct memory, where the traffic passes it repeatedly.
+    ``traffic``: "copy" or "add" for one or two arrays read and another one written, once.
     """
 
     makers: dict[str, Maker]
@@ -42,6 +44,7 @@ class Problem:
     flops: float | None = None
     bytes: float | None = None
     touched: float | None = None
+    traffic: str = ""
     tolerance: float = 1e-4
 
 
@@ -91,7 +94,13 @@ def generator(case: Case) -> np.random.Generator:
 
 
 def normal(rng: np.random.Generator, *shape: int) -> Array:
-    return rng.standard_normal(shape, dtype=np.float32)
+    """Begins on a cache line, as what a library allocates for itself does and NumPy's does not."""
+    size = math.prod(shape)
+    memory = np.empty(4 * size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    out = memory[start : start + 4 * size].view(np.float32).reshape(shape)
+    rng.standard_normal(dtype=np.float32, out=out)
+    return out
 
 
 def gradient(library: str, result: Any, leaves: Sequence[Any], out: Any) -> Callable[[], Any]:

@@ -231,7 +231,7 @@ def _fill(
         row["flops"] = problem.flops
         row["gflops"] = problem.flops / middle
         row["percent_of_peak"] = 100 * row["gflops"] / peaks.gflops
-    stream = peaks.gbps(problem.touched or problem.bytes or 0.0)
+    stream = peaks.gbps(problem.touched or problem.bytes or 0.0, problem.traffic)
     if problem.bytes:
         row["bytes"] = problem.bytes
         row["gbps"] = problem.bytes / middle
@@ -257,6 +257,7 @@ def _peaks_line(peaks: machine.Peaks) -> str:
     return (
         f"{peaks.target}, {peaks.threads} thread{plural}: fma peak {peaks.gflops:.1f} GFLOP/s; "
         f"triad GB/s by bytes touched: {ladder}"
+        + "".join(f"; {name} {rate:.0f}" for name, rate in peaks.streams.items())
     )
 
 

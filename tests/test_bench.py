@@ -290,6 +290,25 @@ def test_probes_count_their_work() -> None:
         _core.bench_triad(a, b, annx.zeros(1003, dtype="float64"), 1)
 
 
+@pytest.mark.parametrize("size", [32, 1003, 100_000])
+def test_streams_are_what_they_are_called(size: int) -> None:
+    a, b = annx.rand(size), annx.rand(size)
+    for way in range(_core.bench_stream_ways):
+        out = annx.zeros(size)
+        assert _core.bench_stream(a, b, out, way, 2) == 2 * 12 * size
+        np.testing.assert_array_equal(out.numpy(), a.numpy() + b.numpy())
+        assert _core.bench_stream(b, None, out, way, 1) == 8 * size
+        np.testing.assert_array_equal(out.numpy(), b.numpy())
+
+
+def test_a_stream_wants_arrays_of_one_size() -> None:
+    a = annx.zeros(64)
+    with pytest.raises(ValueError, match=r"\[bench_stream\] expected tensors of one size"):
+        _core.bench_stream(a, annx.zeros(32), a, 0, 1)
+    with pytest.raises(ValueError, match=r"\[bench_stream\] expected a way in \[0, 4\) but got 4"):
+        _core.bench_stream(a, None, a, 4, 1)
+
+
 def test_a_turn_waits_for_threads_that_spin(tmp_path: pathlib.Path) -> None:
     for task, state in (("mine", "R"), ("7", "S"), ("8", "R")):
         (tmp_path / task).mkdir()
@@ -306,6 +325,9 @@ def test_a_turn_waits_for_threads_that_spin(tmp_path: pathlib.Path) -> None:
 def test_roof_of_a_working_set() -> None:
     peaks = machine.Peaks("avx2", 1, 100.0, [(100, 50.0), (1000, 20.0)])
     assert [peaks.gbps(n) for n in (10, 100, 101, 10**9)] == [50, 50, 20, 20]
+    peaks = machine.Peaks("avx2", 1, 100.0, [(100, 50.0), (1000, 20.0)], {"add": 15.0})
+    assert [peaks.gbps(n, "add") for n in (10, 101, 10**9)] == [50, 15, 15]
+    assert peaks.gbps(101, "copy") == 20
 
 
 # --- run

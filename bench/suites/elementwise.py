@@ -81,6 +81,7 @@ def _problem(
         reference=lambda: [answer(*(a.astype(np.float64) for a in inputs))],
         flops=float(np.prod(shape)),
         bytes=4.0 * (sum(a.size for a in inputs) + float(np.prod(shape))),
+        traffic="add" if sum(a.shape == shape for a in inputs) == 2 else "copy",
     )
 
 

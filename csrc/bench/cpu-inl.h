@@ -35,6 +35,55 @@ void triad(const float* a, const float* b, float s, float* out, int64_t n) {
   for (; i < n; ++i) out[i] = a[i] + s * b[i];
 }
 
+// Whole vectors only.
+template <bool Sum, bool Past, int Ahead>
+void stream_run(const float* a, const float* b, float* out, int64_t n) {
+  for (int64_t i = 0; i < n; i += F32::lanes) {
+    if (Ahead > 0) {
+      __builtin_prefetch(reinterpret_cast<const char*>(a + i) + Ahead);
+      if (Sum) __builtin_prefetch(reinterpret_cast<const char*>(b + i) + Ahead);
+    }
+    const F32 x = load<F32>(a + i), y = Sum ? x + load<F32>(b + i) : x;
+    if (Past)
+      stream(out + i, y);
+    else
+      store(out + i, y);
+  }
+}
+
+template <bool Sum>
+void stream_by(const float* a, const float* b, float* out, int64_t n, int way) {
+  if (way == 0) return stream_run<Sum, false, 0>(a, b, out, n);
+  if (way == 1) return stream_run<Sum, true, 0>(a, b, out, n);
+  if (way == 2) return stream_run<Sum, true, 2048>(a, b, out, n);
+  const int64_t half = n / 2 / F32::lanes * F32::lanes;
+  for (int64_t i = 0; i < half; i += F32::lanes) {
+    const int64_t j = half + i;
+    __builtin_prefetch(reinterpret_cast<const char*>(a + i) + 512);
+    __builtin_prefetch(reinterpret_cast<const char*>(a + j) + 512);
+    F32 x = load<F32>(a + i), y = load<F32>(a + j);
+    if (Sum) {
+      __builtin_prefetch(reinterpret_cast<const char*>(b + i) + 512);
+      __builtin_prefetch(reinterpret_cast<const char*>(b + j) + 512);
+      x = x + load<F32>(b + i);
+      y = y + load<F32>(b + j);
+    }
+    stream(out + i, x);
+    stream(out + j, y);
+  }
+  stream_run<Sum, false, 0>(a + 2 * half, b + (Sum ? 2 * half : 0), out + 2 * half, n - 2 * half);
+}
+
+void stream_arrays(const float* a, const float* b, float* out, int64_t n, int way) {
+  const int64_t whole = n / F32::lanes * F32::lanes;
+  if (reinterpret_cast<uintptr_t>(out) % 64 != 0) way = 0;
+  if (b)
+    stream_by<true>(a, b, out, whole, way);
+  else
+    stream_by<false>(a, b, out, whole, way);
+  for (int64_t i = whole; i < n; ++i) out[i] = b ? a[i] + b[i] : a[i];
+}
+
 // Frozen: see README.md.
 void reference_gemm(const float* a, const float* b, float* c) {
   constexpr int n = kReferenceSize, rows = 6;
@@ -58,4 +107,4 @@ void reference_gemm(const float* a, const float* b, float* c) {
 }  // namespace
 
 extern const BenchKernels bench_kernels;
-const BenchKernels bench_kernels = {fma_chains, triad, reference_gemm};
+const BenchKernels bench_kernels = {fma_chains, triad, stream_arrays, reference_gemm};

@@ -1,5 +1,6 @@
 #include "bench/probe.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "bench/kernels.h"
@@ -24,17 +25,39 @@ double probe_fma(int64_t rounds) {
   return total;
 }
 
-double probe_triad(const float* a, const float* b, float* out, int64_t n, int64_t passes) {
-  const BenchKernels& kernels = bench_kernels();
+namespace {
+
+// Whole cache lines for each thread.
+int64_t share_of(int64_t n) {
   constexpr int64_t kLine = 16;
   const int64_t share = (n + num_threads() - 1) / num_threads();
-  const int64_t grain = (share + kLine - 1) / kLine * kLine;
+  return std::max(kLine, (share + kLine - 1) / kLine * kLine);
+}
+
+}  // namespace
+
+double probe_triad(const float* a, const float* b, float* out, int64_t n, int64_t passes) {
+  const BenchKernels& kernels = bench_kernels();
   for (int64_t p = 0; p < passes; ++p) {
-    parallel_for(n, grain > 0 ? grain : 1, [&](int64_t begin, int64_t end) {
+    parallel_for(n, share_of(n), [&](int64_t begin, int64_t end) {
       kernels.triad(a + begin, b + begin, 2.0f, out + begin, end - begin);
     });
   }
   return 12.0 * static_cast<double>(n) * static_cast<double>(passes);
+}
+
+double probe_stream(const float* a, const float* b, float* out, int64_t n, int way,
+                    int64_t passes) {
+  const BenchKernels& kernels = bench_kernels();
+  for (int64_t p = 0; p < passes; ++p) {
+    parallel_for(n, share_of(n), [&](int64_t begin, int64_t end) {
+      kernels.stream(a + begin, b ? b + begin : nullptr, out + begin, end - begin, way);
+#if defined(__x86_64__)
+      __builtin_ia32_sfence();
+#endif
+    });
+  }
+  return (b ? 12.0 : 8.0) * static_cast<double>(n) * static_cast<double>(passes);
 }
 
 double probe_reference_gemm(int64_t passes) {

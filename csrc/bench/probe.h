@@ -12,6 +12,11 @@ double probe_fma(int64_t rounds);
 // two reads and one write.
 double probe_triad(const float* a, const float* b, float* out, int64_t n, int64_t passes);
 
+// out = a + b, or a where b is null, on every thread, `passes` times over n floats, in one of
+// kStreamWays ways; returns the bytes moved, each array once.
+inline constexpr int kStreamWays = 4;
+double probe_stream(const float* a, const float* b, float* out, int64_t n, int way, int64_t passes);
+
 // The frozen product, `passes` times on each thread; returns the operations done.
 double probe_reference_gemm(int64_t passes);
 
