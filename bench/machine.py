@@ -150,8 +150,7 @@ def measure_peaks(target: str, threads: int, clock: Callable[[], int]) -> Peaks:
 def measure_streams(clock: Callable[[], int], rounds: int = 25) -> dict[str, float]:
     """STREAM's copy and sum into an array of their own, by ordinary stores and in three ways past
     the caches, one of them our kernels'. Of each way the median over rounds of all, as cases have
-    it: memory is shared with neighbours, and its best moment is nobody's rate. The best way
-    counts."""
+    it, where the other peaks are the fastest sample. The best way counts."""
     import annx
 
     core = annx._core
