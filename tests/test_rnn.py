@@ -152,6 +152,22 @@ def test_without_gradients_the_numbers_are_the_same(layer: type[nn.RNNBase]) -> 
         assert kept[0].requires_grad
 
 
+def test_groups_at_different_steps_do_not_meet_without_gradients() -> None:
+    # Two buffers serve all steps then, and groups of sequences are not told to wait for each other.
+    module = nn.LSTM(8, 40)
+    lengths = [9 - i // 5 for i in range(45)]
+    packed = pack_padded_sequence(normal(9, 45, 8), lengths)
+    kept = [raw(t) for t in flat(module(packed))]
+    threads = annx.num_threads()
+    try:
+        annx.set_num_threads(2)
+        with annx.no_grad():
+            for _ in range(100):
+                assert [raw(t) for t in flat(module(packed))] == kept
+    finally:
+        annx.set_num_threads(threads)
+
+
 def test_gradients_of_gradients_of_a_packed_layer() -> None:
     module = nn.LSTM(2, 3, bidirectional=True, proj_size=2, dtype="float64")
     x = annx.tensor(np.random.default_rng(1).standard_normal((3, 2, 2)), requires_grad=True)

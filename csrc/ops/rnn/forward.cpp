@@ -99,7 +99,7 @@ class Forward {
     const int64_t middle = std::clamp(time_.continued(k), row, end);
     if (row < middle) {
       const Before before = {y_ + (time_.offset(k - 1) + row) * s_.output, c_of(k - 1),
-                             time_.size(k - 1)};
+                             c_rows(k - 1)};
       tiles(k, row, middle, block, block_end, before);
     }
     if (middle < end) {
@@ -119,7 +119,7 @@ class Forward {
     if (!lstm_) return;
     for (int64_t u = 0; u < s_.hidden; u += kLanes) {
       const int64_t n = std::min(kLanes, s_.hidden - u);
-      const T* from = c_of(k) + u * time_.size(k);
+      const T* from = c_of(k) + u * c_rows(k);
       for (int64_t r = row; r < end; ++r) std::copy_n(from + r * n, n, cn_ + r * s_.hidden + u);
     }
   }
@@ -152,6 +152,10 @@ class Forward {
   T* c_of(int64_t k) const {
     return lstm_ ? c_ + (keep_ ? time_.offset(k) : (k & 1) * time_.batch()) * s_.hidden : nullptr;
   }
+
+  // Rows that c of a step has room for. The two steps that are kept without a backward pass are used
+  // in turn by groups that may be at other steps: there a row's place must not depend on the step.
+  int64_t c_rows(int64_t k) const { return keep_ ? time_.size(k) : time_.batch(); }
 
   void multiply_input() {
     GemmArgs<T> args;
@@ -230,7 +234,7 @@ class Forward {
     }
     tile.bias = bias_.data<T>() + first;
     if (lstm_) {
-      tile.row = row, tile.step_rows = time_.size(k);
+      tile.row = row, tile.step_rows = c_rows(k);
       if (keep_) tile.kept = gates_ + (time_.offset(k) * H + first * tile.step_rows) * kRnnKept;
       tile.previous_rows = before.rows;
       tile.previous = before.c != nullptr ? before.c + first * before.rows : nullptr;
