@@ -41,3 +41,20 @@ def test_large_outputs_are_whole(shape: tuple[int, ...], other: tuple[int, ...])
     np.testing.assert_array_equal((b - a).numpy(), y - x)
     np.testing.assert_array_equal(annx.relu(a).numpy(), np.maximum(x, 0))
     np.testing.assert_array_equal(annx.clone(a).numpy(), x)
+
+
+@pytest.mark.parametrize("name", ["square", "abs", "hardtanh", "relu"])
+def test_gradients_of_rows_that_repeat(name: str) -> None:
+    rng = np.random.default_rng(7)
+    row = rng.standard_normal(1024, dtype=np.float32)
+    weight = rng.standard_normal((4100, 1024), dtype=np.float32)
+    x = annx.tensor(row)
+    repeated = x.expand(4100, 1024).detach()
+    repeated.requires_grad = True
+    op = {"hardtanh": annx.nn.functional.hardtanh}.get(name) or getattr(annx, name)
+    (op(repeated) * annx.tensor(weight)).sum().backward()
+    slope = {
+        "square": 2 * row, "abs": np.sign(row), "hardtanh": np.abs(row) < 1, "relu": row > 0,
+    }[name]  # fmt: skip
+    assert repeated.grad is not None
+    np.testing.assert_allclose(repeated.grad.numpy(), weight * slope, rtol=1e-6)

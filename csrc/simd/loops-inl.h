@@ -83,27 +83,25 @@ ANNX_INLINE void map1_stream(const void* const* in, void* const* out, int64_t n,
 }
 
 // For a period see StreamFn.
-template <class V, bool Periodic, class F>
+template <class V, class F>
 ANNX_INLINE void map2_stream(const void* const* in, void* const* out, int64_t n, int64_t period,
                              F f) {
   using T = typename V::Scalar;
   const T *a = static_cast<const T*>(in[0]), *b = static_cast<const T*>(in[1]);
   const T *c = static_cast<const T*>(in[2]), *d = static_cast<const T*>(in[3]);
   T *x = static_cast<T*>(out[0]), *y = static_cast<T*>(out[1]);
-  if constexpr (Periodic) {
-    if (period != 0) {
-      int64_t at = 0;
-      for (int64_t i = 0; i < n; i += V::lanes) {
-        const V row = load<V>(b + at);
-        ask_ahead(a + i);
-        ask_ahead(c + i);
-        stream(x + i, f(load<V>(a + i), row));
-        stream(y + i, f(load<V>(c + i), row));
-        at += V::lanes;
-        at = at == period ? 0 : at;
-      }
-      return;
+  if (period != 0) {
+    int64_t at = 0;
+    for (int64_t i = 0; i < n; i += V::lanes) {
+      const V row = load<V>(b + at);
+      ask_ahead(a + i);
+      ask_ahead(c + i);
+      stream(x + i, f(load<V>(a + i), row));
+      stream(y + i, f(load<V>(c + i), row));
+      at += V::lanes;
+      at = at == period ? 0 : at;
     }
+    return;
   }
   // A short run is a row of many, and b and d may be the same one again: what lies behind is not asked.
   const bool both = n >= kStreamRun;

@@ -17,7 +17,7 @@ namespace {
   template <class V>                                                                             \
   void name##_stream(const void* const* in, void* const* out, int64_t n, int64_t period,         \
                      const double*) {                                                            \
-    map2_stream<V, true>(in, out, n, period, name##_row<V>{});                                   \
+    map2_stream<V>(in, out, n, period, name##_row<V>{});                                         \
   }
 #define ANNX_COMPARE(name, forward, doc)                                                           \
   ANNX_FORWARD(name, forward)                                                                      \

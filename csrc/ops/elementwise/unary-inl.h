@@ -33,21 +33,21 @@ namespace {
 
 // Rows that integers have too are light: memory is what they wait for.
 #define ANNX_STREAM_Real(name, Uses)
-#define ANNX_STREAM_Number(name, Uses)                                                     \
-  template <class V>                                                                       \
-  void name##_stream(const void* const* in, void* const* out, int64_t n, int64_t,          \
-                     const double* p) {                                                    \
-    map1_stream<V>(in, out, n, name##_forward<V>{p});                                      \
-  }                                                                                        \
-  template <class V>                                                                       \
-  void name##_backward_stream(const void* const* in, void* const* out, int64_t n, int64_t, \
-                              const double* p) {                                           \
-    const name##_derivative_##Uses<V> f{p};                                                \
-    ANNX_STREAM_MAP_##Uses;                                                                \
+#define ANNX_STREAM_Number(name, Uses)                                            \
+  template <class V>                                                              \
+  void name##_stream(const void* const* in, void* const* out, int64_t n, int64_t, \
+                     const double* p) {                                           \
+    map1_stream<V>(in, out, n, name##_forward<V>{p});                             \
+  }                                                                               \
+  template <class V>                                                              \
+  void name##_backward_stream(const void* const* in, void* const* out, int64_t n, \
+                              [[maybe_unused]] int64_t period, const double* p) { \
+    const name##_derivative_##Uses<V> f{p};                                       \
+    ANNX_STREAM_MAP_##Uses;                                                       \
   }
 #define ANNX_STREAM_MAP_None map1_stream<V>(in, out, n, f)
-#define ANNX_STREAM_MAP_X map2_stream<V, false>(in, out, n, 0, f)
-#define ANNX_STREAM_MAP_Y map2_stream<V, false>(in, out, n, 0, f)
+#define ANNX_STREAM_MAP_X map2_stream<V>(in, out, n, period, f)
+#define ANNX_STREAM_MAP_Y map2_stream<V>(in, out, n, period, f)
 
 #define ANNX_DERIVATIVE_None ANNX_INLINE_MEMBER V operator()(V g) const
 #define ANNX_DERIVATIVE_X ANNX_INLINE_MEMBER V operator()(V g, V x) const
