@@ -82,6 +82,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         (2, 7, 16),
     ),
     "recurrent": (lambda: nn.LSTM(6, 5, 2, bidirectional=True), (4, 3, 6)),
+    "recurrent, projected": (lambda: nn.LSTM(6, 20, proj_size=3, bias=False), (4, 3, 6)),
+    # Few rows of a wide input: multiplied for all steps at once.
+    "recurrent, wide": (lambda: nn.GRU(400, 40), (5, 2, 400)),
+    "recurrent, groups": (lambda: nn.RNN(30, 40, nonlinearity="relu"), (40, 70, 30)),
     "folded": (Positions, (8, 5)),
     "double": (lambda: nn.Sequential(nn.Linear(6, 40), nn.BatchNorm1d(40)).double(), (4, 6)),
     "half": (lambda: nn.Sequential(nn.Linear(6, 40), nn.BatchNorm1d(40)).bfloat16(), (4, 6)),
@@ -125,7 +129,7 @@ def test_bits_of_eager_calls_also_after_weights_change(name: str) -> None:
     assert all(part.training for part in module.modules())
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "folded"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "folded", "recurrent, wide"])
 def test_eight_threads(name: str) -> None:
     module, inputs = build(name)
     serve = annx.prepare(module)
@@ -171,9 +175,10 @@ def test_threads_while_weights_are_exchanged() -> None:
     assert serve(annx.ones(1, 1).to(annx.bfloat16)).item() == 199.0
 
 
-def test_another_simd_target() -> None:
+@pytest.mark.parametrize("name", ["cnn", "recurrent, projected", "recurrent, wide"])
+def test_another_simd_target(name: str) -> None:
     """What was packed for one target is not read by the kernels of another."""
-    module, inputs = build("cnn")
+    module, inputs = build(name)
     before = _core.active_target()
     want = eager(module, inputs(0))
     try:
@@ -310,3 +315,10 @@ def test_explain_says_what_is_made_once() -> None:
     assert "constant folding:" in text
     assert text.count("once  ") >= 3
     assert serve.programs[0].sizes()["instructions"] == 1
+    for name in ("mlp", "cnn", "recurrent, wide"):
+        module, inputs = build(name)
+        serve = annx.prepare(module, inputs(0))
+        assert "weights kept ready" in annx.debug.explain(serve)
+        replayed = annx.jit(module.eval())
+        replayed(inputs(0))
+        assert "weights kept ready" not in annx.debug.explain(replayed)

@@ -1,9 +1,11 @@
 #include "program/explain.h"
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdarg>
 #include <cstdio>
 
+#include "program/constants.h"
 #include "program/fused.h"
 
 namespace annx::program {
@@ -160,6 +162,14 @@ void append_external(const Buffer& b, std::string& out) {
   out += format("#%" PRIx64, hash);
 }
 
+// Whether the kernel may keep what it makes of weights, as OpDef::prepare says.
+bool prepares(const Program& p, const Instruction& i, const std::vector<char>& constant) {
+  if (!i.op || !i.op->prepare) return false;
+  return std::any_of(i.in.begin(), i.in.end(), [&](int v) {
+    return v >= 0 && constant[static_cast<size_t>(p.values[static_cast<size_t>(v)].buffer)];
+  });
+}
+
 }  // namespace
 
 std::vector<Line> lines(const Program& p) {
@@ -172,11 +182,15 @@ std::string explain(const Program& p) {
   const std::vector<Line> all = lines(p);
   double flops = 0, bytes = 0;
   std::string body;
+  const std::vector<char> constant = p.prepared ? constant_buffers(p) : std::vector<char>();
   for (size_t k = 0; k < all.size(); ++k) {
     flops += all[k].flops;
     bytes += all[k].bytes;
     body += format("%4zu  ", k);
-    body.append(all[k].text).append("\n");
+    body.append(all[k].text);
+    if (!constant.empty() && prepares(p, p.instructions[k], constant))
+      body += "  weights kept ready";
+    body.append("\n");
   }
   std::string out = format("%zu instructions (%d recorded), %.6g FLOPs, %.6g bytes moved\n",
                            all.size(), p.recorded, flops, bytes);

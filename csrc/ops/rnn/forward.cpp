@@ -2,6 +2,7 @@
 // the last output with all gates' panels, in one chain, then the cell while the tile is in L1.
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <optional>
 
 #include "gemm/gemm.h"
@@ -44,11 +45,48 @@ void infer(const OpCall& c, OutputSpecs& specs) {
   specs.push_back({{!w_hr.defined() ? 0 : keep ? rows : batch, s.hidden}, dtype});
 }
 
+int64_t joined_input(const Sizes& s) { return joins_input(s) ? s.input : 0; }
+
+// Multiply-adds of one sequence in one step, in the phase of the gates.
+int64_t gate_multiplies(const Sizes& s) {
+  return weight_gates(s.cell) * s.hidden * (s.output + joined_input(s));
+}
+
+Split split_of(const Sizes& s) {
+  return Split::of(s.time.batch(), s.time.steps(), gate_multiplies(s));
+}
+
+// What the weights alone decide: made once per call, or once for all calls of a prepared program.
+template <class T>
+struct Weights {
+  Weights(const OpCall& c, const Sizes& s, bool kept)
+      : width(Panels<T>::block_width(split_of(s).group, s.hidden)),
+        panels(joined_input(s) + s.output, s.hidden, width, weight_gates(s.cell)),
+        bias(joined_bias<T>(c, s)) {
+    const Tensor w_ih = prepared(c, kWih), w_hh = prepared(c, kWhh), w_hr = prepared(c, kWhr);
+    const int64_t joined = joined_input(s);
+    panels.pack(0, joined, w_ih.data<T>(), 1, s.input, s.hidden * s.input);
+    panels.pack(joined, s.output, w_hh.data<T>(), 1, s.output, s.hidden * s.output);
+    if (joined == 0 && kept)
+      input.emplace(s.input, weight_gates(s.cell) * s.hidden, w_ih.data<T>(), 1, s.input);
+    if (!w_hr.defined()) return;
+    projection.emplace(s.hidden, s.output, Panels<T>::block_width(split_of(s).group, s.output));
+    projection->pack(0, s.hidden, w_hr.data<T>(), 1, s.hidden);
+  }
+
+  int64_t width;
+  Panels<T> panels;                      // of W_ih, if it is multiplied step by step, then W_hh
+  std::optional<PackedMatrix<T>> input;  // W_ih otherwise, if it is kept
+  std::optional<Panels<T>> projection;
+  Tensor bias;
+};
+
 template <class T>
 class Forward {
  public:
-  Forward(const OpCall& c, const Sizes& sizes)
-      : s_(sizes),
+  Forward(const OpCall& c, const Sizes& sizes, const Weights<T>& weights)
+      : weights_(weights),
+        s_(sizes),
         time_(sizes.time),
         cell_(sizes.cell),
         lstm_(sizes.cell == Cell::lstm),
@@ -57,26 +95,18 @@ class Forward {
         hx_(prepared(c, kHx)),
         cx_(prepared(c, kCx)),
         w_ih_(prepared(c, kWih)),
-        w_hh_(prepared(c, kWhh)),
-        w_hr_(prepared(c, kWhr)),
-        split_(Split::of(sizes.time.batch(), sizes.time.steps(), multiplies(0))),
-        joined_(joins_input(sizes) ? s_.input : 0),
+        split_(split_of(sizes)),
+        joined_(joined_input(sizes)),
         gather_(joined_ > 0 && split_.block_work == 0),
-        width_(Panels<T>::block_width(split_.group, s_.hidden)),
-        panels_(joined_ + s_.output, s_.hidden, width_, weight_gates(cell_)),
-        bias_(joined_bias<T>(c, sizes)),
+        width_(weights.width),
+        panels_(weights.panels),
         y_(c.out(kY).data<T>()),
         hn_(c.out(kHn).data<T>()),
         cn_(c.out(kCn).data<T>()),
         gates_(lstm_ || cell_ == Cell::gru ? c.out(kGates).data<T>() : y_),
         c_(c.out(kC).data<T>()),
         hidden_(c.out(kHidden).data<T>()) {
-    panels_.pack(0, joined_, w_ih_.data<T>(), 1, s_.input, s_.hidden * s_.input);
-    panels_.pack(joined_, s_.output, w_hh_.data<T>(), 1, s_.output, s_.hidden * s_.output);
     if (cx_.defined()) cx_blocks_ = by_blocks<T>(cx_);
-    if (!w_hr_.defined()) return;
-    r_panels_.emplace(s_.hidden, s_.output, Panels<T>::block_width(split_.group, s_.output));
-    r_panels_->pack(0, s_.hidden, w_hr_.data<T>(), 1, s_.hidden);
   }
 
   void run() {
@@ -84,12 +114,13 @@ class Forward {
     sweep(split_, time_.batch(), 0, time_.steps(), *this);
   }
 
-  int phases() const { return r_panels_ ? 2 : 1; }
-  int64_t blocks(int phase) const { return phase == 0 ? panels_.blocks() : r_panels_->blocks(); }
+  int phases() const { return weights_.projection ? 2 : 1; }
+  int64_t blocks(int phase) const {
+    return phase == 0 ? panels_.blocks() : weights_.projection->blocks();
+  }
   bool idle(int, int64_t) const { return false; }
   int64_t multiplies(int phase) const {
-    const int64_t in = s_.output + (joins_input(s_) ? s_.input : 0);
-    return phase == 0 ? weight_gates(cell_) * s_.hidden * in : s_.hidden * s_.output;
+    return phase == 0 ? gate_multiplies(s_) : s_.hidden * s_.output;
   }
 
   void work(int phase, int64_t k, int64_t row, int64_t end, int64_t block, int64_t block_end) {
@@ -164,7 +195,10 @@ class Forward {
     args.b = w_ih_.data<T>(), args.b_rs = 1, args.b_cs = s_.input;
     input_sums_ = Tensor::empty({time_.rows(), s_.gates() * s_.hidden}, DTypeOf<T>::value);
     args.c = input_sums_.data<T>(), args.c_rs = s_.gates() * s_.hidden;
-    gemm(args);
+    if (weights_.input)
+      gemm(args, *weights_.input);
+    else
+      gemm(args);
   }
 
   void tiles(int64_t k, int64_t row, int64_t end, int64_t block, int64_t block_end,
@@ -232,7 +266,7 @@ class Forward {
       T* apart = cell_ == Cell::gru && g == 2 ? sums + 3 * tile.sum : nullptr;
       multiply(g, block, rows, from, sums + g * tile.sum, apart, tile.sums_rs);
     }
-    tile.bias = bias_.data<T>() + first;
+    tile.bias = weights_.bias.template data<T>() + first;
     if (lstm_) {
       tile.row = row, tile.step_rows = c_rows(k);
       if (keep_) tile.kept = gates_ + (time_.offset(k) * H + first * tile.step_rows) * kRnnKept;
@@ -243,44 +277,65 @@ class Forward {
       tile.gates = gates_ + gates_row(k, row) * rs + first;
       if (cell_ == Cell::gru && before.h != nullptr) tile.previous = before.h + first;
     }
-    tile.output = (r_panels_ ? hidden_ + kept_row(k, row) * H : y_ + at * H) + first;
+    tile.output = (weights_.projection ? hidden_ + kept_row(k, row) * H : y_ + at * H) + first;
     table<T>().forward[static_cast<int>(cell_)](tile);
   }
 
   void project(int64_t k, int64_t row, int64_t end, int64_t block, int64_t block_end) {
+    const Panels<T>& panels = *weights_.projection;
     for (int64_t b = block; b < block_end; ++b)
-      r_panels_->multiply(
-          0, b, end - row, 0, s_.hidden, hidden_ + kept_row(k, row) * s_.hidden, s_.hidden,
-          y_ + (time_.offset(k) + row) * s_.output + b * r_panels_->width(), s_.output, true);
+      panels.multiply(0, b, end - row, 0, s_.hidden, hidden_ + kept_row(k, row) * s_.hidden,
+                      s_.hidden, y_ + (time_.offset(k) + row) * s_.output + b * panels.width(),
+                      s_.output, true);
   }
 
+  const Weights<T>& weights_;
   const Sizes& s_;
   const Timeline& time_;
   const Cell cell_;
   const bool lstm_, keep_;
-  const Tensor x_, hx_, cx_, w_ih_, w_hh_, w_hr_;
+  const Tensor x_, hx_, cx_, w_ih_;
   const Split split_;
   const int64_t joined_;  // elements of x that are multiplied step by step: all or none
   const bool gather_;
   const int64_t width_;
-  Panels<T> panels_;  // of W_ih, if it is multiplied step by step, then W_hh
-  std::optional<Panels<T>> r_panels_;
-  const Tensor bias_;
+  const Panels<T>& panels_;
   Tensor cx_blocks_, input_sums_;
   T *y_, *hn_, *cn_, *gates_, *c_, *hidden_;
 };
 
+Sizes sizes_of(const OpCall& c) {
+  return Sizes::of(static_cast<Cell>(c.attr(0).i()), c.attr(1).b(), c.in(kX), c.in(kWhh),
+                   c.in(kWhr), c.in(kSizes));
+}
+
+template <class T>
+void run(const OpCall& c, const Sizes& s) {
+  if (c.prepared)
+    Forward<T>(c, s, *static_cast<const Weights<T>*>(c.prepared)).run();
+  else
+    Forward<T>(c, s, Weights<T>(c, s, false)).run();
+}
+
 void kernel(const OpCall& c) {
-  const Sizes s = Sizes::of(static_cast<Cell>(c.attr(0).i()), c.attr(1).b(), c.in(kX), c.in(kWhh),
-                            c.in(kWhr), c.in(kSizes));
+  const Sizes s = sizes_of(c);
   if (s.time.rows() == 0) {
     for (const Tensor& t : c.outputs) std::memset(t.raw(), 0, t.nbytes());
     return;
   }
   if (c.in(kX).dtype() == DType::f32)
-    Forward<float>(c, s).run();
+    run<float>(c, s);
   else
-    Forward<double>(c, s).run();
+    run<double>(c, s);
+}
+
+std::shared_ptr<const void> prepare(const OpCall& c, uint32_t constant) {
+  for (int i : {kWih, kWhh, kBih, kBhh, kWhr})
+    if (c.has(i) && !(constant >> i & 1)) return nullptr;
+  const Sizes s = sizes_of(c);
+  if (s.time.rows() == 0) return nullptr;
+  if (c.in(kX).dtype() == DType::f32) return std::make_shared<Weights<float>>(c, s, true);
+  return std::make_shared<Weights<double>>(c, s, true);
 }
 
 Cost cost(const OpCall& c) {
@@ -322,7 +377,8 @@ constexpr OpDef definition(const char* name, uint32_t flags) {
                    save_input(kWhh) | save_input(kBih) | save_input(kBhh) | save_input(kWhr) |
                    save_input(kSizes) | save_output(kY) | save_output(kGates) | save_output(kC) |
                    save_output(kHidden),
-          .flags = flags};
+          .flags = flags,
+          .prepare = prepare};
 }
 
 }  // namespace
