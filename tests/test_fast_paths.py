@@ -203,3 +203,44 @@ def test_clamp_promotes_its_limits() -> None:
     for y in (annx.clamp(x, low, high), annx.clamp(x, low), annx.clamp(x, max=high)):
         assert y.dtype == annx.float32
     np.testing.assert_array_equal(annx.clamp(x, low, high).numpy(), [70000.0, 0.0])
+
+
+OPERANDS_OF_ONE = {
+    "add": annx.add, "sub": annx.sub, "mul": annx.mul, "div": annx.div, "pow": annx.pow,
+    "maximum": annx.maximum, "minimum": annx.minimum, "floor_divide": annx.floor_divide,
+    "remainder": annx.remainder,
+}  # fmt: skip
+
+
+def assert_same(got: annx.Tensor, want: annx.Tensor) -> None:
+    a, b = got.numpy(), want.numpy()
+    np.testing.assert_array_equal(a, b)
+    number = ~np.isnan(a)
+    np.testing.assert_array_equal(np.signbit(a[number]), np.signbit(b[number]))
+
+
+@pytest.mark.parametrize("name", OPERANDS_OF_ONE)
+@pytest.mark.parametrize("columns", [257, 1024, 5000])
+def test_a_column_and_a_number_have_the_bits_of_whole_operands(name: str, columns: int) -> None:
+    op, rng = OPERANDS_OF_ONE[name], np.random.default_rng(0)
+    x = rng.standard_normal((7, columns)).astype(np.float32)
+    x[:, ::11] = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 2.0], np.float32)[:, None]
+    column = np.array([0.5, -2.0, np.nan, 0.0, np.inf, 3.0, -0.0], np.float32)[:, None]
+    for a, b in [(x, column), (x.T.copy().T, column), (x[:, ::2], column), (column, x)]:
+        whole = [annx.tensor(np.ascontiguousarray(v)) for v in np.broadcast_arrays(a, b)]
+        got = op(annx.from_numpy(a), annx.from_numpy(b))
+        assert_same(got, op(*whole))
+        for number in (2.5, -0.0, float("nan")):
+            want = op(annx.from_numpy(a), annx.full(a.shape, number))
+            assert_same(op(annx.from_numpy(a), number), want)
+
+
+def test_clamp_by_numbers_and_columns() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 700)).astype(np.float32)
+    x[:, 3] = np.nan
+    low, high = np.sort(rng.standard_normal((2, 5, 1)).astype(np.float32), axis=0)
+    for a, b in [(low, high), (low, 0.25), (-0.5, 0.25), (-0.5, high), (0.5, -0.5)]:
+        bounds = [v if isinstance(v, float) else annx.tensor(v) for v in (a, b)]
+        got = annx.clamp(annx.tensor(x), *bounds).numpy()
+        np.testing.assert_array_equal(got, np.minimum(np.maximum(x, a), b))

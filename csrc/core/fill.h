@@ -19,17 +19,18 @@ inline void fill_elements(void* out, const void* value, size_t size, int64_t n) 
     std::memset(o, pattern[0], bytes);
     return;
   }
-  // What stands already is copied on, twice as much each time: the library's copies are wider than
-  // what this file may be compiled to.
+  // Blocks that stay in L1 are stored, not copied: a copy would wait for the stores it reads. Behind
+  // them the library's copies are wider than what this file may be compiled to.
   constexpr size_t kBlock = 4096;
-  size_t at = bytes < sizeof pattern ? bytes : sizeof pattern;
-  std::memcpy(o, pattern, at);
-  while (at < bytes) {
-    const size_t have = at < kBlock ? at : kBlock;
-    const size_t more = bytes - at < have ? bytes - at : have;
-    std::memcpy(o + at, o, more);
-    at += more;
-  }
+  typedef char Chunk __attribute__((vector_size(16), aligned(1)));
+  Chunk chunk;
+  std::memcpy(&chunk, pattern, sizeof chunk);
+  const size_t first = bytes < kBlock ? bytes : kBlock;
+  size_t at = 0;
+  for (; at + sizeof chunk <= first; at += sizeof chunk) *reinterpret_cast<Chunk*>(o + at) = chunk;
+  std::memcpy(o + at, pattern, first - at);
+  for (at = first; at < bytes; at += kBlock)
+    std::memcpy(o + at, o, bytes - at < kBlock ? bytes - at : kBlock);
 }
 
 }  // namespace annx

@@ -18,6 +18,17 @@ namespace {
   void name##_stream(const void* const* in, void* const* out, int64_t n, int64_t period,         \
                      const double*) {                                                            \
     map2_stream<V>(in, out, n, period, name##_row<V>{});                                         \
+  }                                                                                              \
+  template <class V>                                                                             \
+  struct name##_number_row {                                                                     \
+    V b;                                                                                         \
+    ANNX_INLINE_MEMBER V operator()(V a) const { return ANNX_EXPRESSION(forward); }              \
+  };                                                                                             \
+  template <class V>                                                                             \
+  void name##_number(const void* const* in, void* out, int64_t n, const double*) {               \
+    using T = typename V::Scalar;                                                                \
+    map1<V>(static_cast<const T*>(in[0]), static_cast<T*>(out), n,                               \
+            name##_number_row<V>{splat<V>(*static_cast<const T*>(in[1]))});                      \
   }
 #define ANNX_COMPARE(name, forward, doc)                                                           \
   ANNX_FORWARD(name, forward)                                                                      \
@@ -74,6 +85,19 @@ ANNX_TERNARY(clamp, (minimum_row<V>{}(maximum_row<V>{}(a, b), c)))
 #undef ANNX_TERNARY
 
 template <class V>
+struct clamp_number_row {
+  V b, c;
+  ANNX_INLINE_MEMBER V operator()(V a) const { return minimum_row<V>{}(maximum_row<V>{}(a, b), c); }
+};
+template <class V>
+void clamp_number(const void* const* in, void* out, int64_t n, const double*) {
+  using T = typename V::Scalar;
+  const clamp_number_row<V> f{splat<V>(*static_cast<const T*>(in[1])),
+                              splat<V>(*static_cast<const T*>(in[2]))};
+  map1<V>(static_cast<const T*>(in[0]), static_cast<T*>(out), n, f);
+}
+
+template <class V>
 struct nan_to_num_row {
   V nan, high, low;
   ANNX_INLINE_MEMBER V operator()(V x) const {
@@ -111,12 +135,17 @@ ANNX_TEST(isinf, eq(abs(a), infinity))
 
 }  // namespace
 
-#define ANNX_BINARY(name, ...) {name##_run<F32>, name##_run<F64>, name##_stream<F32>},
+#define ANNX_BINARY(name, ...) \
+  {name##_run<F32>, name##_run<F64>, name##_stream<F32>, name##_number<F32>},
 #define ANNX_COMPARE(name, ...) {name##_run<F32>, name##_run<F64>},
 extern const ArithmeticKernels arithmetic_kernels;
 const ArithmeticKernels arithmetic_kernels = {
 #include "ops/arithmetic/rows.def"
-    {where_run<F32>, where_run<F64>},       {lerp_run<F32>, lerp_run<F64>},
-    {addcmul_run<F32>, addcmul_run<F64>},   {addcdiv_run<F32>, addcdiv_run<F64>},
-    {clamp_run<F32>, clamp_run<F64>},       {nan_to_num_run<F32>, nan_to_num_run<F64>},
-    {isfinite_run<F32>, isfinite_run<F64>}, {isinf_run<F32>, isinf_run<F64>}};
+    {where_run<F32>, where_run<F64>},
+    {lerp_run<F32>, lerp_run<F64>},
+    {addcmul_run<F32>, addcmul_run<F64>},
+    {addcdiv_run<F32>, addcdiv_run<F64>},
+    {clamp_run<F32>, clamp_run<F64>, nullptr, clamp_number<F32>},
+    {nan_to_num_run<F32>, nan_to_num_run<F64>},
+    {isfinite_run<F32>, isfinite_run<F64>},
+    {isinf_run<F32>, isinf_run<F64>}};

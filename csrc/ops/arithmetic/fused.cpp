@@ -17,8 +17,9 @@ void test_infer(const OpCall& c, OutputSpecs& specs) {
 
 void run_kernel(const OpCall& c, const BinaryKernel& kernel) {
   const RowParams params(c.attrs);
-  run_elementwise(c.in(0).dtype() == DType::f32 ? kernel.f32 : kernel.f64, c.inputs.data(),
-                  c.inputs.size(), c.out(), params.values);
+  const bool f32 = c.in(0).dtype() == DType::f32;
+  run_elementwise(f32 ? kernel.f32 : kernel.f64, c.inputs.data(), c.inputs.size(), c.out(),
+                  params.values, 0.5, nullptr, f32 ? kernel.f32_number : nullptr);
 }
 
 #define ANNX_FUSED(name) \

@@ -58,7 +58,7 @@ void run_binary(const OpCall& c, const KernelByDType& kernels) { run_picked(c, k
 #define ANNX_BINARY(name, Domain, forward, grad_a, grad_b, Saves, doc)                    \
   void name##_kernel(const OpCall& c) {                                                   \
     const auto& t = arithmetic_kernels().name;                                            \
-    run_binary(c, {t.f32, t.f64, ANNX_INTS_##Domain(name), t.stream});                    \
+    run_binary(c, {t.f32, t.f64, ANNX_INTS_##Domain(name), t.stream, t.f32_number});      \
   }                                                                                       \
   void name##_rule(BackwardCall& call) {                                                  \
     using namespace ops;                                                                  \

@@ -155,6 +155,7 @@ struct Walk {
   int64_t inner;  // of the last dimension
   bool direct;    // rows are long enough for a kernel call of their own
   bool scalars;   // an operand that repeats is one element
+  bool number;    // all but the first repeat within a row, and the kernel takes an element of each
   bool gathered;  // something has to be brought together first, in tiles
 };
 
@@ -190,7 +191,7 @@ struct Cursor {
         }
         if (shape.size() > 1) offset += rest * o.strides[0];
         in[k] = o.data + offset * size;
-        if (step == 0) {
+        if (step == 0 && !(walk.number && k > 0)) {
           if (!walk.scalars || filled[k] < run) fill_elements(tiles[k], in[k], o.size, run);
           filled[k] = run;
           in[k] = tiles[k];
@@ -247,7 +248,7 @@ void stream_two(StreamFn stream, ElementwiseFn fn, const void* const (*in)[kMaxE
 }  // namespace
 
 void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Tensor& out,
-                     const double* params, double work, StreamFn stream) {
+                     const double* params, double work, StreamFn stream, ElementwiseFn number) {
   if (t_plan) {
     t_plan->fn = fn;
     t_plan->work = work;
@@ -318,9 +319,12 @@ void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Te
   walk.inner = inner;
   walk.direct = inner >= kDirectRun;
   walk.scalars = shape.size() <= 1;
+  walk.number = number && !streams && walk.direct;
+  for (int k = 1; k < count; ++k) walk.number = walk.number && operands[k].strides.back() == 0;
+  if (walk.number) fn = number;
   // Runs are as long as the row where nothing has to be gathered.
   walk.gathered = !walk.direct;
-  for (int k = 0; k < count; ++k)
+  for (int k = 0; k < (walk.number ? 1 : count); ++k)
     walk.gathered = walk.gathered || !(operands[k].linear || operands[k].strides.back() == 1);
 
   auto body = [&](int64_t begin, int64_t end) {

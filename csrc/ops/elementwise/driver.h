@@ -10,9 +10,11 @@ inline constexpr int kMaxElementwiseInputs = 4;
 
 // Applies fn to inputs, each broadcast to the shape of out, which is dense. work is the rough cost of
 // an element in nanoseconds, from which the grain of parallel work follows. stream does what fn does
-// with stores past the caches, for outputs that are too large for them.
+// with stores past the caches, for outputs that are too large for them; number does it where all
+// operands but the first are one element each.
 void run_elementwise(ElementwiseFn fn, const Tensor* inputs, int count, const Tensor& out,
-                     const double* params = nullptr, double work = 0.5, StreamFn stream = nullptr);
+                     const double* params = nullptr, double work = 0.5, StreamFn stream = nullptr,
+                     ElementwiseFn number = nullptr);
 
 // What an elementwise op runs, told instead of done.
 struct ElementwisePlan {

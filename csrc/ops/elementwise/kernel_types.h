@@ -27,6 +27,8 @@ struct UnaryKernel {
 struct BinaryKernel {
   ElementwiseFn f32, f64;
   StreamFn stream = nullptr;  // as above
+  // float32 with one element for all operands but the first: a number, or that of a column at a row.
+  ElementwiseFn f32_number = nullptr;
 };
 
 }  // namespace annx

@@ -44,8 +44,9 @@ ElementwiseFn pick(const KernelByDType& kernels, DType dtype, const char* op) {
 
 void run_picked(const OpCall& c, const KernelByDType& kernels, const double* params) {
   const DType dtype = c.in(0).dtype();
+  const bool f32 = dtype == DType::f32;
   run_elementwise(pick(kernels, dtype, c.name()), c.inputs.data(), c.inputs.size(), c.out(), params,
-                  0.5, dtype == DType::f32 ? kernels.stream : nullptr);
+                  0.5, f32 ? kernels.stream : nullptr, f32 ? kernels.f32_number : nullptr);
 }
 
 void run_unary(const OpCall& c, const KernelByDType& kernels) {

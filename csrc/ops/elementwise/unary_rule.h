@@ -11,7 +11,8 @@ namespace annx {
 // One kernel per computing dtype; nullptr where the op does not take it.
 struct KernelByDType {
   ElementwiseFn f32, f64, i64, i32, u8, b8;
-  StreamFn stream = nullptr;  // f32 past the caches
+  StreamFn stream = nullptr;           // f32 past the caches
+  ElementwiseFn f32_number = nullptr;  // f32, as in BinaryKernel
 };
 
 // Attributes as numbers, in order: what P(i) of a row reads.
