@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import annx
@@ -11,6 +12,13 @@ from annx import _core
 
 ops = _core.ops
 RNG = np.random.default_rng(5)
+
+
+def assert_same(got: annx.Tensor, want: annx.Tensor) -> None:
+    a, b = got.detach().numpy(), want.detach().numpy()
+    np.testing.assert_array_equal(a, b)
+    number = ~np.isnan(a)
+    np.testing.assert_array_equal(np.signbit(a[number]), np.signbit(b[number]))
 
 
 def test_a_power_of_two_is_a_product_eager_and_captured() -> None:
@@ -24,14 +32,38 @@ def test_a_power_of_two_is_a_product_eager_and_captured() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_powers_by_a_number_or_a_tensor_of_twos_agree(dtype: type) -> None:
+@pytest.mark.parametrize("exponent", [2, 3, 0.5])
+def test_powers_by_a_number_or_a_tensor_of_it_agree(dtype: type, exponent: float) -> None:
     x = RNG.standard_normal(40000).astype(dtype)
-    t = annx.from_numpy(x)
-    twos = annx.from_numpy(np.full(x.shape, 2, dtype))
-    assert np.array_equal(ops.pow(t, twos).numpy(), (t**2).numpy())
+    x[:7] = [np.inf, -np.inf, np.nan, -0.0, 0.0, 1e-42, 3e38]
+    t = annx.from_numpy(x).requires_grad_()
+    filled = annx.from_numpy(np.full(x.shape, exponent, dtype))
+    assert_same(ops.pow(t, filled), t**exponent)
+    ops.pow(t, filled).sum().backward()
+    want, t.grad = t.grad, None
+    (t**exponent).sum().backward()
+    assert t.grad is not None
+    assert want is not None
+    assert_same(t.grad, want)
+    t = t.detach()
     step = annx.jit(lambda t, p: t**p)
-    for p in (2.0, 3.0, 2.0, 2.0):  # a number that varies is not known to be 2
-        assert np.array_equal(step(t, p).numpy(), (t**p).numpy())
+    for p in (exponent, 2.5, exponent, exponent):  # a number that varies is not known
+        assert_same(step(t, p), t**p)
+
+
+def test_cubes_and_roots_are_those_of_numpy() -> None:
+    x = np.array([-2.0, -0.0, 0.0, 0.5, 3.0, np.inf, -np.inf, np.nan])
+    np.testing.assert_array_equal((annx.tensor(x) ** 3).numpy(), x * x * x)
+    want = [math.nan if v == -2 else math.pow(v, 0.5) for v in x]  # as C99 has it
+    got = (annx.tensor(x) ** 0.5).numpy()
+    np.testing.assert_array_equal(got, want)
+    assert not np.signbit(got[1:-1]).any()
+    assert (annx.tensor([2, 3]) ** 3).tolist() == [8.0, 27.0]
+    assert (annx.tensor([1.5]).to(annx.bfloat16) ** 3).dtype == annx.bfloat16
+    t = annx.tensor([0.5, -2.0], requires_grad=True)
+    (first,) = annx.autograd.grad((t**3).sum(), [t], create_graph=True)
+    (second,) = annx.autograd.grad(first.sum(), [t])
+    assert (first.tolist(), second.tolist()) == ([0.75, 12.0], [3.0, -12.0])
 
 
 def test_the_gradient_of_a_power_of_two() -> None:
@@ -210,13 +242,6 @@ OPERANDS_OF_ONE = {
     "maximum": annx.maximum, "minimum": annx.minimum, "floor_divide": annx.floor_divide,
     "remainder": annx.remainder,
 }  # fmt: skip
-
-
-def assert_same(got: annx.Tensor, want: annx.Tensor) -> None:
-    a, b = got.numpy(), want.numpy()
-    np.testing.assert_array_equal(a, b)
-    number = ~np.isnan(a)
-    np.testing.assert_array_equal(np.signbit(a[number]), np.signbit(b[number]))
 
 
 @pytest.mark.parametrize("name", OPERANDS_OF_ONE)

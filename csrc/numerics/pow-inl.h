@@ -69,8 +69,20 @@ ANNX_INLINE V pow_of_magnitude(V x, V y) {
   }
 }
 
-// With the special cases of C99 (annex F.9.4.4). Max error in ULP (sampled): float32 0.51, float64
-// 0.97.
+template <class V>
+ANNX_INLINE V pow_3(V x) {
+  return x * x * x;
+}
+
+// The square root but for -0 and -infinity, where it is 0 and infinity.
+template <class V>
+ANNX_INLINE V pow_half(V x) {
+  const V infinity = splat<V>(FloatFormat<V>::infinity);
+  return select(eq(x, -infinity), infinity, sqrt(x) + zero<V>());
+}
+
+// With the special cases of C99 (annex F.9.4.4). Max error in ULP (sampled): float32 0.51 (1.2
+// for cubes), float64 0.97 (1.2).
 template <class V>
 ANNX_INLINE V pow(V x, V y) {
   using Format = FloatFormat<V>;
@@ -90,8 +102,10 @@ ANNX_INLINE V pow(V x, V y) {
   r = select(no_real_result, splat<V>(Format::nan), r);
   const auto is_one = eq(x, one) | eq(y, zero<V>()) | (eq(x, -one) & eq(abs(y), infinity));
   r = select(is_one, one, r);
-  // Exact, as `square` and its gradient, which stand in where the exponent is known to be 2: the
+  // As the ops that stand in where the exponent is known to be 2, 3 or 1/2, and their gradients: the
   // bits do not tell.
   r = select(eq(y, one), x, r);
-  return select(eq(y, splat<V>(2)), x * x, r);
+  r = select(eq(y, splat<V>(2)), x * x, r);
+  r = select(eq(y, splat<V>(3)), pow_3(x), r);
+  return select(eq(y, splat<V>(0.5f)), pow_half(x), r);
 }

@@ -113,6 +113,20 @@ void nan_to_num_run(const void* const* in, void* out, int64_t n, const double* p
   map1<V>(static_cast<const T*>(in[0]), static_cast<T*>(out), n, f);
 }
 
+#define ANNX_POWER(name)                                                             \
+  template <class V>                                                                 \
+  struct name##_row {                                                                \
+    ANNX_INLINE_MEMBER V operator()(V x) const { return name(x); }                   \
+  };                                                                                 \
+  template <class V>                                                                 \
+  void name##_run(const void* const* in, void* out, int64_t n, const double*) {      \
+    using T = typename V::Scalar;                                                    \
+    map1<V>(static_cast<const T*>(in[0]), static_cast<T*>(out), n, name##_row<V>{}); \
+  }
+ANNX_POWER(pow_3)
+ANNX_POWER(pow_half)
+#undef ANNX_POWER
+
 #define ANNX_TEST(name, forward)                                                \
   template <class V>                                                            \
   void name##_run(const void* const* in, void* out, int64_t n, const double*) { \
@@ -148,4 +162,6 @@ const ArithmeticKernels arithmetic_kernels = {
     {clamp_run<F32>, clamp_run<F64>, nullptr, clamp_number<F32>},
     {nan_to_num_run<F32>, nan_to_num_run<F64>},
     {isfinite_run<F32>, isfinite_run<F64>},
-    {isinf_run<F32>, isinf_run<F64>}};
+    {isinf_run<F32>, isinf_run<F64>},
+    {pow_3_run<F32>, pow_3_run<F64>},
+    {pow_half_run<F32>, pow_half_run<F64>}};

@@ -31,6 +31,8 @@ ANNX_FUSED(clamp)
 ANNX_FUSED(nan_to_num)
 ANNX_FUSED(isfinite)
 ANNX_FUSED(isinf)
+ANNX_FUSED(pow_3)
+ANNX_FUSED(pow_half)
 #undef ANNX_FUSED
 
 // Sets the gradient of input i from one in the shape of the result.
@@ -79,9 +81,16 @@ void nan_to_num_rule(BackwardCall& b) {
   b.set(0, ops::where(fused::isfinite(b.input(0)), b.grad(), ops::number(0)));
 }
 
+// That of pow, in its order of operations, so that the bits are the same.
+template <int Twice>
+void power_rule(BackwardCall& b) {
+  const Tensor exponent = ops::number(Twice / 2.0), less = ops::number(Twice / 2.0 - 1);
+  b.set(0, ops::mul(b.grad(), ops::mul(exponent, ops::pow(b.input(0), less))));
+}
+
 constexpr uint32_t kAll = save_input(0) | save_input(1) | save_input(2);
 
-// They bear the names of the ops that they compute: errors and the graph speak of those.
+// Where they can they bear the names of the ops that they compute: errors and the graph speak of those.
 #define ANNX_DEF(id, shape_rule, rule, saved)       \
   const OpDef id##_def = {.name = #id,              \
                           .signature = "",          \
@@ -99,6 +108,8 @@ ANNX_DEF(clamp, broadcast_infer, clamp_rule, kAll)
 ANNX_DEF(nan_to_num, infer_like_first, nan_to_num_rule, save_input(0))
 ANNX_DEF(isfinite, test_infer, nullptr, 0)
 ANNX_DEF(isinf, test_infer, nullptr, 0)
+ANNX_DEF(pow_3, infer_like_first, power_rule<6>, save_input(0))
+ANNX_DEF(pow_half, infer_like_first, power_rule<1>, save_input(0))
 #undef ANNX_DEF
 
 }  // namespace
@@ -127,6 +138,12 @@ Tensor nan_to_num(const Tensor& x, double nan, double high, double low) {
 }
 Tensor isfinite(const Tensor& x) { return call(isfinite_def, {x}); }
 Tensor isinf(const Tensor& x) { return call(isinf_def, {x}); }
+
+const OpDef* power(const Tensor& x, double exponent) {
+  if (exponent == 2) return &def::square;
+  if (!x.device().is_cpu()) return nullptr;
+  return exponent == 3 ? &pow_3_def : exponent == 0.5 ? &pow_half_def : nullptr;
+}
 
 }  // namespace fused
 }  // namespace annx

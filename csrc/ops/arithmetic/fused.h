@@ -16,4 +16,7 @@ Tensor nan_to_num(const Tensor& x, double nan, double high, double low);
 Tensor isfinite(const Tensor& x);
 Tensor isinf(const Tensor& x);
 
+// The op that computes floating-point x ** exponent of x alone, or null.
+const OpDef* power(const Tensor& x, double exponent);
+
 }  // namespace annx::fused

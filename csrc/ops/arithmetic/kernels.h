@@ -16,6 +16,7 @@ struct ArithmeticKernels {
   BinaryKernel lerp, addcmul, addcdiv, clamp;
   BinaryKernel nan_to_num;  // params: for NaN, for infinity, for -infinity
   BinaryKernel isfinite, isinf;
+  BinaryKernel pow_3, pow_half;  // input ** 3, input ** 0.5
 };
 ANNX_DECLARE_KERNELS(ArithmeticKernels, arithmetic_kernels)
 

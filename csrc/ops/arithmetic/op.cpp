@@ -79,20 +79,21 @@ void run_binary(const OpCall& c, const KernelByDType& kernels) { run_picked(c, k
 #undef ANNX_BINARY
 #undef ANNX_COMPARE
 
-// A power of the number 2 is a product.
-const OpDef* square_instead(OpCall& c) {
+// A power of the number 2 is a product, and so on.
+const OpDef* power_instead(OpCall& c) {
   const Tensor& exponent = c.in(1);
   if (!exponent.impl()->wrapped_number || c.in(0).impl()->wrapped_number ||
-      !is_floating(c.in(0).dtype()) || load_scalar_f64(exponent.raw(), exponent.dtype()) != 2)
+      !is_floating(c.in(0).dtype()))
     return nullptr;
-  if (call_observer() && call_observer()->varies(exponent)) return nullptr;
+  const OpDef* const op = fused::power(c.in(0), load_scalar_f64(exponent.raw(), exponent.dtype()));
+  if (op == nullptr || (call_observer() && call_observer()->varies(exponent))) return nullptr;
   c.inputs = TensorList{c.in(0)};
-  return &def::square;
+  return op;
 }
 
 // By the name of the row: other rows have none.
 constexpr auto instead_of(std::string_view name) -> const OpDef* (*)(OpCall&) {
-  return name == "pow" ? square_instead : nullptr;
+  return name == "pow" ? power_instead : nullptr;
 }
 
 // where ---------------------------------------------------------------------------------------
