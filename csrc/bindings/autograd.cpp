@@ -120,6 +120,7 @@ py::object checkpoint(const py::object& first, const py::object& again, py::hand
 int register_hook(py::handle tensor, const py::object& hook) {
   ANNX_CHECK(is_tensor(tensor.ptr()), type, "register_hook", "expected a Tensor");
   Callback callback(hook);
+  note_change(tensor_of(tensor.ptr()));
   return autograd::add_hook(tensor_of(tensor.ptr()), [callback](const Tensor& grad) {
     py::gil_scoped_acquire gil;
     return from_python(callback.get()(to_python(grad)), "register_hook");
@@ -145,6 +146,7 @@ void init_autograd(py::module_& m) {
   m.def("register_hook", register_hook, "Adds a hook on a tensor's gradient; returns its id.");
   m.def("remove_hook", [](py::handle t, int id) {
     ANNX_CHECK(is_tensor(t.ptr()), type, "remove_hook", "expected a Tensor");
+    note_change(tensor_of(t.ptr()));
     autograd::remove_hook(tensor_of(t.ptr()), id);
   });
   m.def("is_grad_enabled", grad_enabled, "Whether ops of this thread are recorded.");

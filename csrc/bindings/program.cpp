@@ -292,6 +292,11 @@ void check_readable(const Tensor& t, const char* what) {
   if (Recorder* active = Recorder::active()) active->check_readable(t, what);
 }
 
+void note_change(const Tensor& t) {
+  program::note_leaf_change();
+  if (Recorder* active = Recorder::active()) active->note_change(t);
+}
+
 void bump_structure() { ++g_structure_epoch; }
 
 void init_program(py::module_& m) {

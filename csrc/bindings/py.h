@@ -67,6 +67,8 @@ void init_optim(py::module_& m);
 void init_program(py::module_& m);
 // Throws inside a captured call, where the value of t would be baked in.
 void check_readable(const Tensor& t, const char* what);
+// Tells captures that requires_grad or the hooks of t are about to change.
+void note_change(const Tensor& t);
 // Tells captured calls that a module or parameter may have been changed.
 void bump_structure();
 void init_cuda(py::module_& m);

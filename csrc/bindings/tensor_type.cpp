@@ -2,6 +2,7 @@
 
 #include "bindings/py.h"
 #include "ops/device.h"
+#include "program/program.h"
 
 namespace annx::python {
 
@@ -257,6 +258,7 @@ PyObject* get_requires_grad(PyObject* self, void*) {
 }
 int set_requires_grad(PyObject* self, PyObject* value, void*) {
   return guarded([&]() -> PyObject* {
+    note_change(self_of(self));
     autograd::set_requires_grad(self_of(self), value && PyObject_IsTrue(value) == 1);
     return Py_None;
   })
@@ -339,6 +341,7 @@ int set_data(PyObject* self, PyObject* value, void*) {
     target.numel = source.numel;
     target.dtype = source.dtype;
     target.contiguous = source.contiguous;
+    program::note_leaf_change();
     bump_structure();
     return Py_None;
   })
@@ -385,6 +388,7 @@ PyObject* m_retain_grad(PyObject* self, PyObject*) {
 }
 PyObject* m_requires_grad_(PyObject* self, PyObject* const* args, Py_ssize_t n) {
   return guarded([&]() -> PyObject* {
+    note_change(self_of(self));
     autograd::set_requires_grad(self_of(self), n == 0 || PyObject_IsTrue(args[0]) == 1);
     return Py_NewRef(self);
   });

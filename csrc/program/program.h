@@ -65,6 +65,22 @@ struct Leaf {
   Tensor had{};    // during capture: its grad at the start
 };
 
+// A leaf from outside as it was at capture.
+struct Watched {
+  explicit Watched(const Tensor& leaf);
+  bool unchanged() const;
+  Tensor tensor;
+  uint64_t storage;
+  int64_t offset;
+  Dims shape, strides;
+  bool requires_grad;
+  uint64_t hooks;  // tells lists of hooks apart
+};
+
+// Counts what may have changed leaves: writes of requires_grad, of hooks and of data.
+uint64_t leaf_changes();
+void note_leaf_change();
+
 struct PassNote {
   std::string pass, text;
 };
@@ -75,11 +91,12 @@ struct Program {
   std::vector<Instruction> instructions;
   std::vector<Instruction> folded;  // run once, before any replay
   std::vector<Leaf> leaves;
-  std::vector<int> results;                          // values; -1 for an undefined one
-  std::vector<char> tracked;                         // per result: whether it required grad
-  std::vector<std::pair<Tensor, uint64_t>> watched;  // leaves and the storage they had
-  std::vector<int> arguments;                        // values: what the arguments looked like
-  std::vector<int> aliases;  // per argument: the earlier one that is the same memory, or -1
+  std::vector<int> results;   // values; -1 for an undefined one
+  std::vector<char> tracked;  // per result: whether it required grad
+  std::vector<Watched> watched;
+  mutable uint64_t watched_at = 0;  // leaf_changes() when they were last looked at
+  std::vector<int> arguments;       // values: what the arguments looked like
+  std::vector<int> aliases;         // per argument: the earlier one that is the same memory, or -1
   std::vector<std::function<void()>> hosts;
   int draws = 0;  // random counters of a call
   size_t arena_bytes = 0;

@@ -1,6 +1,7 @@
 #include "program/record.h"
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 
 #include "autograd/tape.h"
@@ -15,6 +16,8 @@ thread_local Recorder* t_recorder = nullptr;
 std::mutex g_dead_mutex;
 std::vector<uint64_t> g_dead;
 int g_recorders = 0;
+
+std::atomic<uint64_t> g_leaf_changes{1};
 
 void note_death(uint64_t id) {
   std::lock_guard<std::mutex> lock(g_dead_mutex);
@@ -39,6 +42,14 @@ bool same(const Value& a, const Value& b) {
          a.strides == b.strides;
 }
 
+uint64_t hooks_of(const Tensor& leaf) {
+  const autograd::Meta* const meta = autograd::meta_of(leaf);
+  uint64_t h = 0;
+  if (meta && meta->hooks)
+    for (const auto& hook : meta->hooks->hooks) h = mix(h, static_cast<uint64_t>(hook.first) + 1);
+  return h;
+}
+
 void observe_grad(const Tensor& leaf, bool replaced) {
   if (t_recorder) t_recorder->use_leaf(leaf, replaced);
 }
@@ -52,6 +63,24 @@ int64_t extent_of(const Dims& shape, const Dims& strides) {
     last += (shape[i] - 1) * strides[i];
   }
   return last + 1;
+}
+
+uint64_t leaf_changes() { return g_leaf_changes.load(std::memory_order_relaxed); }
+void note_leaf_change() { g_leaf_changes.fetch_add(1, std::memory_order_relaxed); }
+
+Watched::Watched(const Tensor& leaf)
+    : tensor(leaf),
+      storage(leaf.storage()->id()),
+      offset(leaf.offset()),
+      shape(leaf.shape()),
+      strides(leaf.strides()),
+      requires_grad(leaf.requires_grad()),
+      hooks(hooks_of(leaf)) {}
+
+bool Watched::unchanged() const {
+  return tensor.storage()->id() == storage && tensor.requires_grad() == requires_grad &&
+         tensor.offset() == offset && hooks_of(tensor) == hooks && tensor.shape() == shape &&
+         tensor.strides() == strides;
 }
 
 Recorder* Recorder::active() { return t_recorder; }
@@ -154,9 +183,11 @@ int Recorder::argument_of(const Tensor& t) const {
 int Recorder::buffer_of(const Tensor& t, bool output) {
   const uint64_t id = t.storage()->id();
   const auto fresh = static_cast<int>(program_->buffers.size());
-  if (const int* const known = buffers_.insert(id, fresh))
-    return *known >= 0 ? *known
-                       : argument_buffer(t, argument_buffers_[static_cast<size_t>(-1 - *known)]);
+  if (const int* const known = buffers_.insert(id, fresh)) {
+    if (*known < 0) return argument_buffer(t, argument_buffers_[static_cast<size_t>(-1 - *known)]);
+    if (program_->buffers[static_cast<size_t>(*known)].kind == Buffer::Kind::external) watch(t);
+    return *known;
+  }
   Buffer& b = program_->buffers.emplace_back();
   if (output) {
     b.bytes = t.storage()->bytes();
@@ -164,10 +195,19 @@ int Recorder::buffer_of(const Tensor& t, bool output) {
   } else {
     b.kind = Buffer::Kind::external;
     b.storage = t.storage();
-    if (t.requires_grad() && autograd::is_leaf(t)) program_->watched.emplace_back(t, id);
+    watch(t);
   }
   written_.push_back(0);
   return fresh;
+}
+
+void Recorder::watch(const Tensor& t) {
+  if (autograd::is_leaf(t) && !watched_.insert(reinterpret_cast<uintptr_t>(t.impl()), 0))
+    program_->watched.emplace_back(t);
+}
+
+void Recorder::note_change(const Tensor& leaf) {
+  if (autograd::is_leaf(leaf) && argument_of(leaf) < 0) buffer_of(leaf, false);
 }
 
 int Recorder::value_of(const Tensor& t, bool output) {
@@ -206,7 +246,11 @@ void Recorder::before(const OpCall& c) {
 }
 
 void Recorder::after(const OpCall& c) {
-  if (!c.op->kernel) return;  // a view: its storage says it all
+  if (!c.op->kernel) {  // a view: its storage says it all
+    for (const Tensor& t : c.inputs)
+      if (t.defined() && autograd::is_leaf(t)) buffer_of(t, false);
+    return;
+  }
   Instruction& i = program_->instructions.emplace_back();
   i.op = c.op;
   i.attrs = c.attrs;
@@ -341,6 +385,21 @@ int Recorder::set_region(int region) {
   return std::exchange(region_, region < 0 ? ++regions_ : region);
 }
 
+// Leaves that the call made for itself are gone with it, and so are their grads.
+void Recorder::drop_lost_leaves() {
+  std::vector<Leaf> kept;
+  for (Leaf& l : program_->leaves) {
+    TensorImpl* const impl = l.tensor.impl();
+    const int ours = watched_.find(reinterpret_cast<uintptr_t>(impl)) ? 2 : 1;
+    if (l.entry < 0 && impl->use_count() == ours) continue;
+    if (l.entry >= 0)
+      program_->buffers[static_cast<size_t>(program_->values[static_cast<size_t>(l.entry)].buffer)]
+          .index = static_cast<int>(kept.size());
+    kept.push_back(std::move(l));
+  }
+  program_->leaves = std::move(kept);
+}
+
 std::shared_ptr<Program> Recorder::finish(const TensorList& results) {
   t_recorder = nullptr;
   set_call_observer(nullptr);
@@ -356,6 +415,7 @@ std::shared_ptr<Program> Recorder::finish(const TensorList& results) {
     hand_out(p.results.back());
     p.tracked.push_back(t.defined() && t.requires_grad());
   }
+  drop_lost_leaves();
   for (Leaf& l : p.leaves) {
     const Tensor& grad = autograd::meta_of(l.tensor)->grad;
     const Tensor had = std::move(l.had);
@@ -368,6 +428,8 @@ std::shared_ptr<Program> Recorder::finish(const TensorList& results) {
       hand_out(l.value);
     }
   }
+  // Leaves that nobody else holds, numbers for instance, cannot change.
+  std::erase_if(p.watched, [](const Watched& w) { return w.tensor.impl()->use_count() == 1; });
   p.recorded = static_cast<int>(p.instructions.size());
   return std::move(program_);
 }

@@ -38,6 +38,9 @@ class Recorder final : public CallObserver {
   // before.
   int set_region(int region);
 
+  // requires_grad or the hooks of a leaf are about to change.
+  void note_change(const Tensor& leaf);
+
   void before(const OpCall& c) override;
   void after(const OpCall& c) override;
   void drew(uint64_t seed, uint64_t counter) override;
@@ -50,6 +53,9 @@ class Recorder final : public CallObserver {
   int argument_of(const Tensor& t) const;
   int buffer_of(const Tensor& t, bool output);
   int value_of(const Tensor& t, bool output = false);
+  void drop_lost_leaves();
+  // Has replays look whether t is as it was.
+  void watch(const Tensor& t);
   int argument_buffer(const Tensor& t, const Ids& candidates) const;
 
   std::shared_ptr<Program> program_;
@@ -57,6 +63,7 @@ class Recorder final : public CallObserver {
   IdMap buffers_{8};            // by storage id; of arguments: -1 - place in argument_buffers_
   IdMap values_{8};             // newest value of a hash
   IdMap leaves_{5};             // by address
+  IdMap watched_{5};            // likewise
   std::vector<int> same_hash_;  // per value: the next of its hash, or -1
   std::vector<Ids> argument_buffers_;  // arguments of one storage
   std::vector<char> written_;          // per buffer

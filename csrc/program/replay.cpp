@@ -82,8 +82,11 @@ Instance::Instance(std::shared_ptr<const Program> program, Constants* constants)
 }
 
 bool Instance::fits(const Program& p) {
-  for (const auto& [leaf, storage] : p.watched)
-    if (leaf.storage()->id() != storage) return false;
+  if (const uint64_t now = leaf_changes(); now != p.watched_at) {
+    for (const Watched& w : p.watched)
+      if (!w.unchanged()) return false;
+    p.watched_at = now;
+  }
   for (const Leaf& l : p.leaves) {
     if (l.entry == Leaf::kAny) continue;
     const Tensor& grad = autograd::meta_of(l.tensor)->grad;
@@ -213,6 +216,8 @@ TensorList Instance::run(const TensorList& arguments) {
         buffer.kind == Buffer::Kind::argument
             ? arguments[buffer.index]
             : autograd::meta_of(p.leaves[static_cast<size_t>(buffer.index)].tensor)->grad;
+    ANNX_CHECK(t.defined(), runtime, "jit",
+               "expected a gradient to be there still but another thread has taken it away");
     bind(b, t.storage(), t.offset());
   }
   begin_results();

@@ -29,8 +29,14 @@ class Hooks:
         self.backward: dict[int, Hook] = {}
 
     def add(
-        self, kind: str, hook: Callable[..., Any], prepend: bool, with_kwargs: bool = False
+        self,
+        kind: str,
+        hook: Callable[..., Any],
+        prepend: bool,
+        with_kwargs: bool,
+        changed: Callable[[], None],
     ) -> RemovableHandle:
+        """Adds a hook; ``changed`` is called when it is taken away again."""
         hooks: dict[int, Hook] = getattr(self, kind)
         key = self._next
         self._next += 1
@@ -42,6 +48,7 @@ class Hooks:
 
         def remove() -> None:
             hooks.pop(key, None)
+            changed()
 
         return RemovableHandle(remove)
 
@@ -54,6 +61,10 @@ class Hookable:
 
     _hooks: Hooks | None = None
 
+    if TYPE_CHECKING:
+
+        def _edited(self) -> None: ...
+
     def _add_hook(
         self, kind: str, hook: Callable[..., Any], prepend: bool, with_kwargs: bool = False
     ) -> RemovableHandle:
@@ -61,7 +72,8 @@ class Hookable:
         if hooks is None:
             hooks = Hooks()
             object.__setattr__(self, "_hooks", hooks)
-        return hooks.add(kind, hook, prepend, with_kwargs)
+        self._edited()
+        return hooks.add(kind, hook, prepend, with_kwargs, self._edited)
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
