@@ -51,13 +51,43 @@ def adam(params: Any) -> optim.Adam:
     return optim.Adam(params, lr=0.05)
 
 
+def halves(params: Any) -> optim.Adam:
+    return optim.Adam([{"params": params[:2]}, {"params": params[2:], "lr": 0.01}], lr=0.05)
+
+
+def first_half(params: Any) -> optim.Adam:
+    opt = optim.Adam(params[:2], lr=0.05)
+    opt.defaults["rest"] = params[2:]
+    return opt
+
+
 def at(when: int, change: Callable[[nn.Sequential, Any], object]) -> Change:
     return lambda k, model, opt: change(model, opt) if k == when else None
+
+
+def replace_head(model: Any, opt: Any) -> None:
+    model[4] = nn.Linear(8, 3)
+    opt.add_param_group({"params": model[4].parameters()})
 
 
 CHANGES: dict[str, tuple[Change, Callable[[Any], Any], int]] = {
     "freeze": (lambda k, m, o: m[0].requires_grad_(k < 4), adam, 2),
     "unfreeze": (lambda k, m, o: m[0].requires_grad_(k >= 4), adam, 2),
+    "amsgrad": (lambda k, m, o: o.param_groups[0].update(amsgrad=k > 5), adam, 2),
+    "momentum": (
+        lambda k, m, o: o.param_groups[0].update(momentum=0.1 * max(0, k - 4)),
+        lambda params: optim.SGD(params, lr=0.1),
+        2,
+    ),
+    # The gradients of the rest are added up until they are trained.
+    "add a group": (
+        at(5, lambda m, o: o.add_param_group({"params": o.defaults.pop("rest")})),
+        first_half,
+        3,
+    ),
+    "remove a group": (at(5, lambda m, o: o.param_groups.pop()), halves, 2),
+    "remove a parameter": (at(5, lambda m, o: o.param_groups[0]["params"].pop()), adam, 2),
+    "replace a layer": (at(5, replace_head), adam, 3),
     "module hook": (
         at(5, lambda m, o: m[0].register_forward_hook(lambda mod, args, out: out * 2)),
         adam,
@@ -83,6 +113,34 @@ def test_a_removed_hook_is_noticed() -> None:
     f(x_of(1, 2))
     handle.remove()
     assert bits(f(x_of(1, 2))) == bits(layer(x_of(1, 2)))
+
+
+def test_state_can_be_read_when_a_group_is_gone() -> None:
+    params = [nn.Parameter(annx.ones(2)) for _ in range(2)]
+    opt = optim.Adam([{"params": [p]} for p in params])
+    for p in params:
+        p.grad = annx.ones(2)
+    opt.step()
+    opt.param_groups.pop()
+    assert [s["step"].item() for s in opt.state_dict()["state"].values()] == [1.0]
+    opt.step()
+    assert opt.state_dict()["state"][0]["step"].item() == 2.0
+
+
+def test_a_learning_rate_may_be_a_tensor() -> None:
+    w = nn.Parameter(annx.ones(2))
+    w.grad = annx.ones(2)
+    optim.SGD([w], lr=annx.tensor(0.5)).step()  # type: ignore[arg-type]
+    assert w.tolist() == [0.5, 0.5]
+    opt = optim.SGD([w], lr=0.1)
+
+    @annx.jit
+    def step(lr: float) -> None:
+        opt.param_groups[0]["lr"] = lr
+        opt.step()
+
+    with pytest.raises(RuntimeError, match="a number given as an argument"):
+        step(0.5)
 
 
 @pytest.mark.parametrize("grad", [False, True])

@@ -17,7 +17,12 @@ void write_hyper(py::handle tensor, const py::sequence& values) {
                  t.numel() == static_cast<int64_t>(values.size()),
              value, "write_hyper", "expected a float64 tensor of ", values.size(),
              " elements but got ", t.dtype(), " of shape ", t.shape());
-  for (size_t i = 0; i < values.size(); ++i) t.data<double>()[i] = values[i].cast<double>();
+  for (size_t i = 0; i < values.size(); ++i) {
+    // Also of tensors of one element, as PyTorch's learning rates may be.
+    const double number = PyFloat_AsDouble(py::object(values[i]).ptr());
+    if (number == -1.0 && PyErr_Occurred()) throw py::error_already_set();
+    t.data<double>()[i] = number;
+  }
   t.storage()->bump_version();
 }
 
@@ -27,6 +32,9 @@ Tensor hyper_tensor(int64_t length) {
   std::memset(out.raw(), 0, static_cast<size_t>(length) * sizeof(double));
   return out;
 }
+
+// A number of a parameter's state, likewise made by no op.
+Tensor state_number(double value) { return Tensor::scalar(value, DType::f32); }
 
 // Parameters that one native call updates: of one dtype and device, after as many steps.
 struct Group {
@@ -132,6 +140,8 @@ void init_optim(py::module_& m) {
   m.def("hyper_tensor", [](int64_t length) {
     return py::reinterpret_steal<py::object>(wrap(hyper_tensor(length)));
   });
+  m.def("state_number",
+        [](double value) { return py::reinterpret_steal<py::object>(wrap(state_number(value))); });
   m.def("plan_states", plan_states, "Makes the state of parameters and sorts them into groups.");
 }
 

@@ -55,7 +55,7 @@ class Guard:
     def holds(self) -> bool:
         """Whether modules and optimizers are as they were."""
         for optimizer, version in self._optimizers:
-            if optimizer._plan_version != version:
+            if optimizer._plan_version != version or not optimizer._as_planned():
                 return False
         epoch = _core.structure_epoch()
         if epoch == self._epoch:

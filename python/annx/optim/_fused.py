@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _write_hyper = _core.write_hyper
 _hyper_tensor = _core.hyper_tensor
+_state_number = _core.state_number
 _plan_states = _core.plan_states
 _global_norm = _core.ops.global_norm
 _clip_scale = _core.ops.clip_scale_
@@ -61,11 +62,12 @@ class Bucket:
 class _Plan:
     """The buckets of one group, valid while the same parameters have gradients."""
 
-    __slots__ = ("buckets", "idle", "mode", "params", "total")
+    __slots__ = ("buckets", "group", "idle", "mode", "params", "total")
 
-    def __init__(self, params: list[Tensor], mode: object) -> None:
-        self.params = params
-        self.total = len(params)
+    def __init__(self, group: dict[str, Any], mode: object) -> None:
+        self.group = group
+        self.params: list[Tensor] = group["params"]
+        self.total = len(self.params)
         self.mode = mode
         self.buckets: list[Bucket] = []
         self.idle: list[Tensor] = []
@@ -145,9 +147,27 @@ class FusedOptimizer(Optimizer):
         else:
             self._run(max_norm)
 
+    def _as_planned(self) -> bool:
+        """Whether the groups are those of the last step, and need the same state."""
+        groups, plans = self.param_groups, self._plans
+        if len(groups) != len(plans):
+            return False
+        for index, plan in plans.items():
+            group = groups[index]
+            if (
+                plan.params is not group["params"]
+                or plan.total != len(plan.params)
+                or plan.mode != self._mode(group)
+            ):
+                return False
+        return True
+
     def _run(self, max_norm: float | None) -> None:
         self._stepped = True
         _capture.repeat(self._advance, self)
+        # Groups may have been taken out of the list.
+        for index in range(len(self.param_groups), len(self._plans)):
+            self._drop_plan(index)
         work = [
             (group, bucket, grads)
             for index, group in enumerate(self.param_groups)
@@ -211,11 +231,10 @@ class FusedOptimizer(Optimizer):
     def _work(self, index: int, group: dict[str, Any]) -> list[tuple[Bucket, list[Any]]]:
         """The buckets of a group with the gradients of their parameters."""
         plan = self._plans.get(index)
-        params = group["params"]
         if (
             plan is not None
-            and plan.params is params
-            and plan.total == len(params)
+            and plan.params is group["params"]
+            and plan.total == len(plan.params)
             and plan.mode == self._mode(group)
         ):
             work = []
@@ -232,7 +251,7 @@ class FusedOptimizer(Optimizer):
 
     def _make_plan(self, index: int, group: dict[str, Any]) -> _Plan:
         self._drop_plan(index)
-        plan = _Plan(group["params"], self._mode(group))
+        plan = _Plan(group, self._mode(group))
         names = self._state_names(group)
         fills = [self._initial(name, group) for name in names]
         plan.idle, groups = _plan_states(
@@ -267,13 +286,12 @@ class FusedOptimizer(Optimizer):
         self._plan_version += 1
         if plan is None or not self._COUNTS_STEPS:
             return
-        group = self.param_groups[index]
         for bucket in plan.buckets:
             for param in bucket.params:
                 state = self._state[param]
-                state["step"] = _creation.tensor(float(bucket.count))
-                for name, value in self._scalars(group, bucket.count).items():
-                    state[name] = _creation.tensor(value)
+                state["step"] = _state_number(bucket.count)
+                for name, value in self._scalars(plan.group, bucket.count).items():
+                    state[name] = _state_number(value)
 
 
 def check_at_least(op: str, name: str, value: float, least: float = 0.0) -> None:
