@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -216,6 +218,26 @@ def test_leaves_made_by_the_step_are_no_state() -> None:
     for _ in range(4):
         step(x_of(3, 4))
     assert step.captures == 1
+
+
+def test_a_turn_may_change_what_the_next_one_finds() -> None:
+    w = nn.Parameter(annx.ones(1))
+
+    @annx.jit
+    def step(x: annx.Tensor) -> None:
+        (w * x).sum().backward()
+
+    one = annx.ones(1)
+    step(one)
+    step(one)
+    waiting = threading.Thread(target=step, args=(one,))
+    with step._lock:  # as another call that is at work
+        waiting.start()
+        time.sleep(0.1)
+        w.grad = None
+    waiting.join()
+    grad: Any = w.grad
+    assert grad.item() == 1.0
 
 
 def test_fit_notices_a_frozen_layer() -> None:

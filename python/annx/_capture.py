@@ -39,9 +39,13 @@ class Guard:
 
     __slots__ = ("_epoch", "_modules", "_optimizers", "_states")
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, owner: Any = None) -> None:
         self._epoch = _core.structure_epoch()
-        self._modules = list({id(module): module for _, module in recording.scopes}.values())
+        # Those that were called, and all of the one whose method was captured.
+        modules = {id(module): module for _, module in recording.scopes}
+        if owner is not None:
+            modules.update((id(module), module) for module in owner.modules())
+        self._modules = list(modules.values())
         self._states = _module_states(self._modules)
         self._optimizers = [(o, o._plan_version) for o in recording.optimizers]
 
@@ -97,7 +101,7 @@ class Recording:
             state.recording = None
             active -= 1
 
-    def finish(self, results: list[Any], prepared: bool = False) -> Any:
+    def finish(self, results: list[Any], prepared: bool = False, opaque: str | None = None) -> Any:
         """The program, or the reason why there is none (of a lenient capture)."""
         self._leave()
         if _core.capture_kept(results):
@@ -106,10 +110,13 @@ class Recording:
             gc.collect()
             kept = _core.capture_kept(results)
             if kept:
+                hint = "Return them instead"
+                if opaque is not None:
+                    hint += f" (only dicts, lists and tuples are looked into, not a {opaque})"
                 _core.capture_refuse(
                     f"expected no tensor of a captured call to be kept outside of it but {kept} "
                     "are, by an attribute or a list for instance: a replay would not renew them. "
-                    "Return them instead"
+                    + hint
                 )
         self._finished = True
         return _core.capture_end(results, prepared=prepared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from functools import update_wrapper
 from threading import RLock
@@ -25,8 +26,8 @@ class _Entry:
 
     __slots__ = (
         "_on_rows",
+        "changes_state",
         "guard",
-        "instance",
         "program",
         "repeats",
         "scopes",
@@ -41,9 +42,9 @@ class _Entry:
         recording: _capture.Recording,
         treedef: Any,
         template: Any,
-        instance: Any,
     ) -> None:
         self.program = program
+        self.changes_state = not isinstance(program, str) and program.changes_state()
         self.guard = guard
         self.scopes = recording.scopes
         self.repeats = recording.repeats
@@ -51,8 +52,6 @@ class _Entry:
         self.treedef = treedef
         # The result's leaves; None where a tensor goes.
         self.template = template
-        # Kept so that its id, part of the key, is not used again.
-        self.instance = instance
 
     def run(self, tensors: Any) -> Any:
         try:
@@ -122,34 +121,81 @@ class Jitted:
             raise ValueError(f"[jit] expected cache_size >= 1 but got {cache_size}")
         update_wrapper(self, function)
         self._function = function
-        self._argnums = (static_argnums,) if isinstance(static_argnums, int) else (*static_argnums,)
+        nums = (static_argnums,) if isinstance(static_argnums, int) else (*static_argnums,)
         names = (static_argnames,) if isinstance(static_argnames, str) else (*static_argnames,)
-        self._argnames = frozenset(names)
+        self._static = nums, names
+        self._argnums, self._argnames = _static_places(function, nums, names)
         self._size = cache_size
         self._lenient = lenient
         # Recordings of one key that must agree before the first replay of any.
         self._trials = trials
         self._entries: OrderedDict[Any, list[_Entry]] = OrderedDict()
         self._lock = RLock()
-        self._bound: Any = None
+        # What a method belongs to, where its attributes tell when they change.
+        owner = getattr(function, "__self__", function)
+        self._owner = owner if hasattr(owner, "_edited") else None
+        # Of a method: the instance and its name.
+        self.__self__: Any
+        self._place: tuple[Any, str] | None = None
+        self._guests: dict[int, Jitted] = {}
         self.captures = 0
         self.refusal: str | None = None
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        return _Bound(self, instance)
+        # Records lie with the instance, which they keep alive, and go with it.
+        state = getattr(instance, "__dict__", None)
+        if type(state) is not dict:
+            return self._method_of(instance, owner)
+        methods = state.get(_METHODS)
+        # What was copied along with other attributes is another instance's.
+        if methods is None or methods.instance is not instance:
+            methods = state[_METHODS] = _Methods(instance)
+        bound = methods.get(self)
+        if bound is None:
+            bound = methods[self] = self._bind(instance, owner)
+        return bound
+
+    def _bind(self, instance: Any, owner: type | None) -> Jitted:
+        function = self._function.__get__(instance, owner)
+        bound = Jitted(function, *self._static, self._size, self._lenient, self._trials)
+        bound.__self__ = instance
+        bound._place = instance, getattr(self, "_name", function.__name__)
+        return bound
+
+    def _method_of(self, instance: Any, owner: type | None) -> Jitted:
+        """The captured method of an instance that has no room for it."""
+        with self._lock:
+            bound = self._guests.get(id(instance))
+            if bound is None:
+                bound = self._guests[id(instance)] = self._bind(instance, owner)
+                while len(self._guests) > self._size:
+                    del self._guests[next(iter(self._guests))]
+        return bound
 
     def __repr__(self) -> str:
         return f"<annx.jit of {self._function!r}>"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._call(None, args, kwargs)
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self._place is not None:
+            return getattr, self._place
+        name = getattr(self, "__qualname__", "")
+        found: Any = sys.modules.get(getattr(self, "__module__", None) or "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        # What decorates a function stands in its place.
+        if found is self:
+            return name
+        return super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
         # Records belong to this process, a lock to its threads.
         state = dict(self.__dict__)
-        state["_entries"], state["_lock"] = OrderedDict(), None
+        state["_entries"], state["_guests"], state["_lock"] = OrderedDict(), {}, None
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -166,50 +212,57 @@ class Jitted:
         """The captured calls, the one used last at the end."""
         return [entry.program for entries in self._entries.values() for entry in entries]
 
-    def _call(self, instance: Any, args: Any, kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _core.capturing():
             # Within another capture a call is part of it.
-            return self._plain(instance, args, kwargs)
-        key, tensors, spec = self._read(instance, args, kwargs)
-        entries = self._entries.get(key)
-        if entries is not None:
-            for entry in entries:
-                if entry.guard.holds() and entry.program.fits():
-                    if self._trials > 1:
-                        with self._lock:
-                            return self._try_again(entry, instance, key, tensors, spec)
-                    if entry is not entries[-1]:
-                        entries.remove(entry)
-                        entries.append(entry)
-                    if entry.program.changes_state():
-                        with self._lock:
-                            return entry.run(tensors)
-                    return entry.run(tensors)
+            return self._function(*args, **kwargs)
+        key, tensors, spec = self._read(args, kwargs)
+        known = self._entries.get(key)
+        if known and self._trials == 1 and not known[-1].changes_state:
+            entry = self._fitting(key)
+            if entry is not None and not entry.changes_state:
+                return entry.run(tensors)
         with self._lock:
-            return self._record(instance, key, tensors, spec)
+            entry = self._fitting(key)
+            if entry is None:
+                return self._record(key, tensors, spec)
+            if self._trials > 1:
+                return self._try_again(entry, key, tensors, spec)
+            return entry.run(tensors)
 
-    def _find(self, instance: Any, args: Any) -> tuple[Any, Any]:
-        """The record that a call with these arguments would replay, and its tensors."""
-        key, tensors, _ = self._read(instance, args, {})
-        for entry in self._entries.get(key, ()):
+    def _fitting(self, key: Any) -> _Entry | None:
+        """The record that a call of this key may replay; it counts as used."""
+        # Lists are replaced, not changed: another thread may be going through them.
+        entries = self._entries.get(key, [])
+        for entry in entries:
             if entry.guard.holds() and entry.program.fits():
-                return entry.program, tensors
-        raise RuntimeError(
-            "[trace] expected arguments of a call that has been captured: call the function first"
-        )
+                if entry is not entries[-1]:
+                    with self._lock:
+                        now = self._entries.get(key, [])
+                        if entry in now:
+                            self._entries[key] = [*(e for e in now if e is not entry), entry]
+                return entry
+        return None
+
+    def _find(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The record that a call with these arguments would replay, and its tensors."""
+        key, tensors, _ = self._read(args, kwargs)
+        entry = self._fitting(key)
+        if entry is None:
+            raise RuntimeError(
+                "[trace] expected arguments of a call that has been captured: call the function "
+                "first"
+            )
+        return entry.program, tensors
 
     def _ready(self, key: Any) -> _Entry | None:
         """The record that a call of this key would replay without looking at it again."""
-        if self._trials == 1 and not _core.capturing():
-            for entry in self._entries.get(key, ()):
-                if entry.guard.holds() and entry.program.fits():
-                    return entry
-        return None
+        return self._fitting(key) if self._trials == 1 and not _core.capturing() else None
 
-    def _try_again(self, entry: _Entry, instance: Any, key: Any, tensors: Any, spec: Any) -> Any:
+    def _try_again(self, entry: _Entry, key: Any, tensors: Any, spec: Any) -> Any:
         """Records once more and compares: a function that does not do the same is not replayed."""
-        self._entries[key].remove(entry)
-        result = self._record(instance, key, tensors, spec)
+        self._entries[key] = [e for e in self._entries[key] if e is not entry]
+        result = self._record(key, tensors, spec)
         again = self._entries.get(key)
         if self.refusal is None and again:
             first, second = entry.program.fingerprint(), again[-1].program.fingerprint()
@@ -224,18 +277,13 @@ class Jitted:
                 )
         return result
 
-    def _plain(self, instance: Any, args: Any, kwargs: Any) -> Any:
-        if instance is not None:
-            return self._function(instance, *args, **kwargs)
-        return self._function(*args, **kwargs)
-
-    def _read(self, instance: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+    def _read(self, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
         """The key of a call, its tensors, and how to put its arguments together again."""
         grad_mode = _core.is_grad_enabled()
         if not kwargs and not self._argnums:
             found = _read_arguments(args)
             if found is not None:
-                return (found[0], grad_mode, id(instance)), found[1], (None, args)
+                return (found[0], grad_mode), found[1], (None, args)
         plain: list[Any] = []
         tree: list[Any] = []
         for i, value in enumerate(args):
@@ -257,11 +305,10 @@ class Jitted:
         key = (
             _call_key(tensors),
             grad_mode,
-            id(instance),
             treedef,
             tuple(constants),
-            tuple([(type(value), value) for value in plain]),
-            tuple([(name, type(value), value) for name, value in sorted(fixed.items())]),
+            tuple([_static_key(value) for value in plain]),
+            tuple([(name, _static_key(value)) for name, value in sorted(fixed.items())]),
             len(args),
         )
         try:
@@ -269,8 +316,9 @@ class Jitted:
         except TypeError:
             bad = next((c for c in (*plain, *fixed.values(), *values) if not _hashable(c)), None)
             raise TypeError(
-                "[jit] expected arguments that are tensors, arrays, numbers or hashable values but "
-                f"got {type(bad).__name__}"
+                "[jit] expected arguments that are tensors, arrays, numbers or hashable values, or "
+                f"dicts, lists and tuples of them, but got {type(bad).__name__}: take it apart, or "
+                "let the function close over it"
             ) from None
         return key, tensors, (treedef, values, plain, fixed, len(args))
 
@@ -284,30 +332,25 @@ class Jitted:
         args = [next(it) if i in self._argnums else next(rest) for i in range(count)]
         return args, {**names, **fixed}
 
-    def _record(self, instance: Any, key: Any, tensors: Any, spec: Any) -> Any:
+    def _record(self, key: Any, tensors: Any, spec: Any) -> Any:
         args, kwargs = self._arguments(spec)
         with _capture.Recording(list(tensors), self._lenient) as recording:
-            result = self._plain(instance, args, kwargs)
+            result = self._function(*args, **kwargs)
             leaves: Any = [result]
             treedef: Any = None
             if not isinstance(result, Tensor):
                 leaves, treedef = pytree.flatten(result)
             outputs = _core.detached_results([x for x in leaves if isinstance(x, Tensor)])
             template = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+            _refuse_iterators(template)
             # The graph goes with them; what is alive then was kept by somebody.
             del result, leaves
-            program = recording.finish(list(outputs))
+            program = recording.finish(list(outputs), opaque=_opaque(template))
         refused = isinstance(program, str)
         if refused:
             self.refusal = program
-        entry = _Entry(
-            program,
-            _capture.Guard(recording),
-            recording,
-            treedef,
-            template,
-            instance,
-        )
+        guard = _capture.Guard(recording, self._owner)
+        entry = _Entry(program, guard, recording, treedef, template)
         if not refused:
             self.captures += 1
             self._keep(key, entry)
@@ -318,31 +361,89 @@ class Jitted:
         if entries is None:
             self._entries[key] = [entry]
         else:
-            entries[:] = [e for e in entries if e.guard.could_hold()]
-            entries.append(entry)
+            self._entries[key] = [*(e for e in entries if e.guard.could_hold()), entry]
             self._entries.move_to_end(key)
         if self.captures <= self._size:
             return
         while sum(len(e) for e in self._entries.values()) > self._size:
             oldest = next(iter(self._entries))
-            self._entries[oldest].pop(0)
+            self._entries[oldest] = self._entries[oldest][1:]
             if not self._entries[oldest]:
                 del self._entries[oldest]
 
 
-class _Bound:
-    """A captured method of an instance."""
+_METHODS = "_annx_jitted"
 
-    def __init__(self, jitted: Jitted, instance: Any) -> None:
-        self._jitted = jitted
-        self.__self__ = instance
-        self.__wrapped__ = jitted._function.__get__(instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._jitted._call(self.__self__, args, kwargs)
+class _Methods(dict[Jitted, Jitted]):
+    """The captured methods of an instance; a copy of the instance has its own."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._jitted, name)
+    def __init__(self, instance: Any = None) -> None:
+        self.instance = instance
+
+    def __reduce__(self) -> Any:
+        return _Methods, ()
+
+
+def _static_places(
+    function: Any, nums: tuple[int, ...], names: tuple[str, ...]
+) -> tuple[tuple[int, ...], frozenset[str]]:
+    """Positions and names of static arguments, each completed by the other."""
+    if not nums and not names:
+        return (), frozenset()
+    import inspect
+
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return nums, frozenset(names)
+    kinds = inspect.Parameter
+    places = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    more = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
+    found = [n + len(places) if n < 0 and not more else n for n in nums]
+    for given, n in zip(nums, found, strict=True):
+        if n < 0 or (n >= len(places) and not more):
+            raise ValueError(
+                f"[jit] expected static_argnums among the {len(places)} positional arguments but "
+                f"got {given}"
+            )
+    for name in names:
+        if all(name != p.name for p in parameters) and all(
+            p.kind is not kinds.VAR_KEYWORD for p in parameters
+        ):
+            raise ValueError(
+                "[jit] expected static_argnames among the arguments "
+                f"{', '.join(p.name for p in parameters)} but got {name!r}"
+            )
+    known = {places[n] for n in found if n < len(places)}
+    known -= {p.name for p in parameters if p.kind is kinds.POSITIONAL_ONLY}
+    also = {places.index(name) for name in names if name in places}
+    return tuple(sorted({*found, *also})), frozenset({*names, *known})
+
+
+def _static_key(value: Any) -> Any:
+    """Tells values apart that are equal, but not the same: 1, 1.0 and True, 0.0 and -0.0."""
+    kind = type(value)
+    if kind is tuple:
+        return kind, tuple([_static_key(item) for item in value])
+    return kind, value.hex() if kind is float else value
+
+
+def _refuse_iterators(leaves: list[Any]) -> None:
+    for leaf in leaves:
+        if hasattr(type(leaf), "__next__") or hasattr(type(leaf), "__await__"):
+            _core.capture_refuse(
+                "expected a result that can be handed out again and again but got a "
+                f"{type(leaf).__name__}: return a list or a tuple"
+            )
+
+
+def _opaque(leaves: list[Any]) -> str | None:
+    """The type of something in a result that may hold tensors unseen."""
+    for leaf in leaves:
+        if leaf is not _TENSOR and not isinstance(leaf, (str, bytes, bool, int, float)):
+            return type(leaf).__name__
+    return None
 
 
 def _hashable(value: Any) -> bool:
@@ -401,9 +502,10 @@ def jit(
         function: a function or method of pytrees of Tensors, arrays and Python values. Tensors,
             arrays and floats may differ from call to call; other values (int, bool, str, None) are
             part of the key.
-        static_argnums: positions of arguments that are part of the key as they are (hashable).
-        static_argnames: names of such keyword arguments.
-        cache_size: how many records are kept, the last used ones.
+        static_argnums: positions of arguments that are part of the key as they are (hashable),
+            however they are passed; ``self`` of a method is not counted.
+        static_argnames: names of such arguments, likewise.
+        cache_size: how many records are kept, the last used ones; of a method, per instance.
 
     Returns:
         A callable of the same arguments. Results are new Tensors whose graph stayed inside.

@@ -159,7 +159,7 @@ class Prepared:
             )
         guard = _capture.Guard(recording)
         kept = None if single else treedef
-        return _Entry(program, guard, recording, kept, template, None), outputs
+        return _Entry(program, guard, recording, kept, template), outputs
 
 
 def _array(value: Any) -> Any:

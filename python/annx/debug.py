@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from annx._info import config_lines
-from annx._jit import Jitted, _Bound
+from annx._jit import Jitted
 from annx._prepare import Prepared
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def show_config() -> None:
 
 def _sections(what: Any) -> list[tuple[str, str | None, list[Any]]]:
     """Title, reason for running eagerly, programs."""
-    if isinstance(what, (Jitted, _Bound)):
+    if isinstance(what, Jitted):
         return [(repr(what), what.refusal, what.programs)]
     if isinstance(what, Prepared):
         return [(repr(what), None, what.programs)]
@@ -69,7 +69,7 @@ def explain(what: Any, file: Any = None) -> str:
     return text
 
 
-def trace(what: Any, path: str | os.PathLike[str], *args: Any) -> None:
+def trace(what: Any, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
     """Replays a captured call once and writes when each instruction ran, for Perfetto or Chrome.
 
     Open the file at https://ui.perfetto.dev or in chrome://tracing.
@@ -77,7 +77,8 @@ def trace(what: Any, path: str | os.PathLike[str], *args: Any) -> None:
     Args:
         what: a function made by ``annx.jit`` that has been called with such arguments.
         path: the JSON file to write.
-        args: positional arguments of the call. It is a real call: a training step trains.
+        args: arguments of the call. It is a real call: a training step trains.
+        kwargs: its keyword arguments.
 
     Raises:
         TypeError: ``what`` is not made by ``annx.jit``.
@@ -85,14 +86,11 @@ def trace(what: Any, path: str | os.PathLike[str], *args: Any) -> None:
     """
     import json
 
-    if isinstance(what, _Bound):
-        program, tensors = what._jitted._find(what.__self__, args)
-    elif isinstance(what, Jitted):
-        program, tensors = what._find(None, args)
-    else:
+    if not isinstance(what, Jitted):
         raise TypeError(
             f"[trace] expected a function made by annx.jit but got {type(what).__name__}"
         )
+    program, tensors = what._find(args, kwargs)
     times = program.trace(tensors)
     start = times[0][0] if times else 0
     events = [

@@ -104,7 +104,7 @@ class Stretch:
             _SECONDS,
         )
         try:
-            with jitted._lock if program.changes_state() else nullcontext():
+            with jitted._lock if entry.changes_state else nullcontext():
                 entry.run_rows(loop)
         finally:
             if optimizer is not None:
@@ -124,9 +124,9 @@ class Stretch:
         # Predictions take inputs alone.
         taken = 3 if self._sums else 1
         parts, rows = current.peek()[:taken], current.rows.parts[:taken]
-        columns = jitted._read(None, rows, {})[1]
+        columns = jitted._read(rows, {})[1]
         plain = all(column.is_contiguous() for column in columns)
-        return jitted._read(None, parts, {})[0], columns if plain else None
+        return jitted._read(parts, {})[0], columns if plain else None
 
 
 def fresh_places(specs: list[Any], batches: int) -> list[Any]:
