@@ -135,3 +135,13 @@ def test_seed_in_another_layout() -> None:
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("momentum", [None, 0.1])
+def test_a_batch_that_is_refused_leaves_no_trace_in_statistics(momentum: float | None) -> None:
+    norm = nn.BatchNorm1d(3, momentum=momentum)
+    norm(annx.tensor(np.arange(12, dtype=np.float32).reshape(4, 3)))
+    before = [b.tolist() for b in norm.buffers()]
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        norm(annx.ones(1, 3))
+    assert [b.tolist() for b in norm.buffers()] == before

@@ -123,23 +123,13 @@ class _BatchNorm(_RunningNorm):
         self._check_dims(input)
         mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
         momentum = self.momentum
-        if not self.training:
-            training = mean is None
-        else:
-            training = True
-            if not self.track_running_stats:
-                mean = var = None
-            elif _core.recomputing():
-                # A checkpoint runs again: the statistics have seen this batch.
-                if momentum is None and count is not None:
-                    mean = var = None
-            elif count is not None:
-                # Written in place, so that a captured step counts on.
-                count.copy_(count + 1)
-                if momentum is None and mean is not None and var is not None:
-                    _average(mean, var, input.detach(), count)
-                    mean = var = None
-        return _batch_norm(
+        training = self.training or mean is None
+        tracked = self.training and self.track_running_stats
+        # A plain average is taken here; when a checkpoint runs again, it has seen this batch.
+        averaged = tracked and momentum is None and count is not None
+        if averaged or (self.training and not tracked):
+            mean = var = None
+        output = _batch_norm(
             input,
             mean,
             var,
@@ -149,6 +139,13 @@ class _BatchNorm(_RunningNorm):
             0.0 if momentum is None else momentum,
             self.eps,
         )
+        # A batch that was refused is not counted.
+        if tracked and count is not None and not _core.recomputing():
+            # Written in place, so that a captured step counts on.
+            count.copy_(count + 1)
+            if averaged and self.running_mean is not None and self.running_var is not None:
+                _average(self.running_mean, self.running_var, input.detach(), count)
+        return output
 
 
 class BatchNorm1d(_BatchNorm):
