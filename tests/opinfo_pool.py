@@ -137,6 +137,8 @@ def max_samples(rng: np.random.Generator) -> list[Sample]:
         ((x(1, 2, 7, 6), (3, 2)), {"stride": (2, 1), "padding": (1, 0), "ceil_mode": True}),
         ((x(1, 33, 8, 8), 2), {"stride": 3, "dilation": (2, 3)}),
         ((x(1, 2, 5, 5), 2), {"stride": 2, "ceil_mode": True, "padding": 1}),
+        # Windows larger than the input.
+        ((x(1, 2, 4, 5), (5, 3)), {"stride": (2, 3), "dilation": (1, 2), "ceil_mode": True}),
         ((x(1, 2, 5, 5), 3), {"stride": 1}),
         ((x(2, 3, 9), 3), {"stride": 2}),
         ((x(1, 2, 4, 5, 4), (2, 3, 2)), {"stride": (1, 2, 2), "padding": (1, 1, 0)}),
@@ -155,6 +157,8 @@ def avg_samples(rng: np.random.Generator) -> list[Sample]:
         ((x(2, 3, 5, 7), 3), {"stride": 2, "padding": 1, "count_include_pad": False}),
         ((x(1, 2, 7, 6), (3, 2)), {"stride": (2, 1), "padding": (1, 0), "ceil_mode": True}),
         ((x(1, 2, 5, 5), 2), {"ceil_mode": True, "count_include_pad": False}),
+        # A window larger than the input.
+        ((x(1, 2, 3, 5), (6, 3)), {"stride": 2, "padding": 1, "ceil_mode": True}),
         ((x(1, 2, 5, 5), 3), {"stride": 1, "divisor_override": 5}),
         ((x(2, 3, 9), 3), {"stride": 2, "padding": 1}),
         ((x(1, 2, 4, 5, 4), (2, 3, 2)), {"stride": (1, 2, 2), "padding": (1, 1, 0)}),
@@ -188,6 +192,7 @@ def errors(op: str, dilated: bool) -> Any:
         ((X, 2), {"stride": 0}, ValueError, r"expected stride of at least 1"),
         ((X, 2), {"padding": 2}, ValueError, r"padding of at most half the kernel"),
         ((X, 5), {}, ValueError, r"not smaller than the kernel"),
+        ((X, 6), {"stride": 2, "ceil_mode": True}, ValueError, r"not smaller than the kernel"),
         ((np.ones((1, 2, 0, 4)), 2), {}, ValueError, r"spatial dimensions that are not empty"),
         ((WHOLE, 2), {}, TypeError, rf"\[{op}\] expected a floating input"),
     ]

@@ -51,10 +51,10 @@ void sliding_axis(Axis& a, const Window& w, const Dims& shape, const char* op) {
              "expected padding of at most half the kernel but got padding ", w.padding,
              " and kernel ", w.kernel);
   const int64_t span = a.step * (w.kernel - 1) + 1;
-  const int64_t room = a.source + 2 * w.padding - span;
+  const int64_t room = a.source + 2 * w.padding - span + (w.ceil ? w.stride - 1 : 0);
   ANNX_CHECK(room >= 0, value, op, "expected an input that is not smaller than the kernel ",
              w.kernel, " (padding ", w.padding, ", dilation ", a.step, ") but got shape ", shape);
-  a.dest = (room + (w.ceil ? w.stride - 1 : 0)) / w.stride + 1;
+  a.dest = room / w.stride + 1;
   // The last window has to begin in the input or in the padding before it.
   if (w.ceil && (a.dest - 1) * w.stride >= a.source + w.padding) --a.dest;
   for (int64_t o = 0; o < a.dest; ++o) {
