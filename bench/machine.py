@@ -55,14 +55,19 @@ def cpu_name() -> str:
 
 def commit(folder: Path) -> str:
     """The commit of the tree that `folder` is part of, with -dirty for changes; "" outside git."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments],
             capture_output=True, text=True, timeout=20, check=True,
-        )  # fmt: skip
+        ).stdout.strip()  # fmt: skip
+
+    try:
+        # A package installed below somebody's work tree is no part of it.
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("describe", "--always", "--dirty", "--abbrev=12")
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
 
 
 def _runs(task: Path) -> bool:

@@ -205,6 +205,10 @@ def _machine(document: Document) -> list[str]:
     return parts
 
 
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def page(documents: Sequence[Document]) -> str:
     """The page of the newest run, with the history of all."""
     document = documents[-1]
@@ -221,7 +225,7 @@ def page(documents: Sequence[Document]) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
         f"<title>annx bench, {escape(about['date'][:10])}</title><style>{style}</style></head>",
         "<body><main><h1><span>annx</span> bench</h1>",
-        f'<p class="lead">{escape(about["cpu"])}, {about["cores"]} cores · '
+        f'<p class="lead">{escape(about["cpu"])}, {_counted(about["cores"], "core")} · '
         f"{escape(about['date'][:10])}{commit} · {escape(group_name(*first))}</p>",
         f'<p class="say">{_sentence(document, means(document, *first))}</p><nav>',
         *(f'<a href="#{name}">{escape(title)}</a>' for name, title in jumps.items()),
@@ -231,8 +235,8 @@ def page(documents: Sequence[Document]) -> str:
     if doubtful:
         parts.append(
             '<p class="warn">The control, a product that never changes, ran over 10 % slower '
-            f"during {len(doubtful)} cases, marked ⚠: a neighbour was awake, their figures are "
-            "doubtful.</p>"
+            f"during {_counted(len(doubtful), 'case')}, marked ⚠: a neighbour was awake, such "
+            "figures are doubtful.</p>"
         )
     parts += _ratios(document) + _rooflines(document)
     for suite in shown:

@@ -135,6 +135,12 @@ def history(documents: Sequence[Document]) -> list[tuple[str, list[tuple[str, fl
     return lines
 
 
+def _placed(document: Document) -> list[Row]:
+    """The rows; peers that were kept to AVX2 belong to that target."""
+    capped = {"target": "avx2"} if document.get("peers_capped") else {}
+    return [{**row, **capped} if row["target"] == "" else row for row in document["rows"]]
+
+
 def joined(documents: Sequence[Document]) -> list[Document]:
     """Oldest first; runs of one commit that share no case become one, with the first's peaks."""
 
@@ -157,7 +163,7 @@ def joined(documents: Sequence[Document]) -> list[Document]:
         notes = [note for note in document.get("notes", []) if note not in before.get("notes", [])]
         found[-1] = {
             **before,
-            "rows": before["rows"] + document["rows"],
+            "rows": _placed(before) + _placed(document),
             "peaks": before["peaks"] + peaks,
             "peers": {**before["peers"], **document["peers"]},
             "peers_capped": before.get("peers_capped") and document.get("peers_capped"),
@@ -170,11 +176,13 @@ def report(documents: Sequence[Document], out: Path, png: Path | None) -> None:
     """Writes the page, and the picture where a path for it is given.
 
     Raises:
-        ValueError: a picture is wanted and matplotlib is not installed.
+        ValueError: the newest run is empty, or a picture is wanted and matplotlib is not installed.
     """
     from .page import page
 
     ordered = joined(documents)
+    if not ordered[-1]["peaks"] or not ordered[-1]["rows"]:
+        raise ValueError("expected a run that timed something but the newest one has no rows")
     out.write_text(page(ordered), encoding="utf-8")
     if png is not None:
         from .picture import picture

@@ -43,6 +43,16 @@ def on_target(name: str) -> Iterator[None]:
         annx._core.set_target(before)
 
 
+def check_targets(names: Sequence[str]) -> None:
+    """Raises ValueError for a target that this machine does not have."""
+    import annx
+
+    known = annx._core.supported_targets()
+    for name in names:
+        if name not in known:
+            raise ValueError(f"expected a target among {', '.join(known)} but got {name!r}")
+
+
 def run(cases: Sequence[Case], options: Options, say: Say = lambda line: None) -> dict[str, Any]:
     """Runs `cases` and returns the document that --json writes.
 
@@ -52,10 +62,7 @@ def run(cases: Sequence[Case], options: Options, say: Say = lambda line: None) -
     import annx
 
     targets = list(options.targets) or [annx._core.active_target()]
-    for name in targets:
-        if name not in annx._core.supported_targets():
-            known = ", ".join(annx._core.supported_targets())
-            raise ValueError(f"expected a target among {known} but got {name!r}")
+    check_targets(targets)
     absent = peers.check(options.against)
     notes = [f"{name} takes no part: {why}" for name, why in absent.items()]
     against = [name for name in options.against if name not in absent]
@@ -302,9 +309,10 @@ def summary(document: dict[str, Any]) -> list[str]:
         )
     doubtful = sorted({r["case"] for r in document["rows"] if r["control"] > machine.Control.DRIFT})
     if doubtful:
+        plural = "s" if len(doubtful) > 1 else ""
         lines.append(
             f"warning: the control ran more than {machine.Control.DRIFT - 1:.0%} slower than in "
-            f"quiet times during {len(doubtful)} cases: {', '.join(doubtful[:6])}"
+            f"quiet times during {len(doubtful)} case{plural}: {', '.join(doubtful[:6])}"
             f"{' …' if len(doubtful) > 6 else ''}"
         )
     return lines
