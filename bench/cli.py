@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import warnings
@@ -21,10 +22,37 @@ def _names(text: str) -> list[str]:
 
 
 def _counts(text: str) -> list[int]:
-    counts = [int(part) for part in _names(text)]
+    try:
+        counts = [int(part) for part in _names(text)]
+    except ValueError:
+        counts = []
     if not counts or min(counts) < 1:
         raise argparse.ArgumentTypeError(f"expected thread counts like 1,2 but got {text!r}")
     return counts
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1 but got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0 but got {text!r}")
+    return seconds
+
+
+def _output(text: str) -> str:
+    """A file to write: what is wrong with it is better known before hours of measuring."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file in an existing folder but got {text!r}")
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--threads", type=_counts, default=[1], metavar="N,…", help="default 1")
     run.add_argument("--target", type=_names, default=[], metavar="NAME,…",
                      help="of annx; avx2 alone keeps the peers to AVX2 too")  # fmt: skip
-    run.add_argument("--json", metavar="FILE", help="keep the result")
+    run.add_argument("--json", type=_output, metavar="FILE", help="keep the result")
     run.add_argument("-k", dest="pattern", metavar="WORDS", help="only cases that contain these")
-    run.add_argument("--seconds", type=float, default=Effort.seconds, metavar="S",
+    run.add_argument("--seconds", type=_seconds, default=Effort.seconds, metavar="S",
                      help=f"of samples a contender (default {Effort.seconds})")  # fmt: skip
     run.add_argument("--seed", type=int, default=0, help="of the order of contenders")
     run.add_argument("--list", action="store_true", help="print the cases and stop")
@@ -60,13 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--suites", type=_names, default=list(_COMPARED), metavar="SUITE,…",
                          help=f"default {','.join(_COMPARED)}")  # fmt: skip
     compare.add_argument("-k", dest="pattern", metavar="WORDS", help="only cases with these")
-    compare.add_argument("--threads", type=int, default=1, metavar="N", help="default 1")
+    compare.add_argument("--threads", type=_count, default=1, metavar="N", help="default 1")
     compare.add_argument("--target", default="", metavar="NAME", help="SIMD target")
-    compare.add_argument("--json", metavar="FILE", help="keep the verdicts")
+    compare.add_argument("--json", type=_output, metavar="FILE", help="keep the verdicts")
     compare.add_argument("--seed", type=int, default=0, help="of the order of turns")
     compare.add_argument("--self-check", action="store_true",
                          help="the installed build against itself; 5 %% injected")  # fmt: skip
-    compare.add_argument("--trials", type=int, default=200, metavar="N",
+    compare.add_argument("--trials", type=_count, default=200, metavar="N",
                          help="of --self-check (default 200)")  # fmt: skip
 
     listing = commands.add_parser(
@@ -77,16 +105,18 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument(
         "--against", type=_names, default=[], metavar="PEER,…", help="torch, keras"
     )
-    listing.add_argument("--rounds", type=int, default=5, metavar="N", help="default 5")
-    listing.add_argument("--threads", type=int, default=1, metavar="N", help="default 1")
+    listing.add_argument("--rounds", type=_count, default=5, metavar="N", help="default 5")
+    listing.add_argument("--threads", type=_count, default=1, metavar="N", help="default 1")
     listing.add_argument("--seed", type=int, default=0, help="of the order of turns")
-    listing.add_argument("--json", metavar="FILE", help="keep the times")
+    listing.add_argument("--json", type=_output, metavar="FILE", help="keep the times")
 
     report = commands.add_parser("report", help="draw stored runs as a page and a picture")
     report.add_argument("files", nargs="+", metavar="JSON", help="what `run --json` wrote")
-    report.add_argument("-o", dest="out", metavar="FILE",
+    report.add_argument("-o", dest="out", type=_output, metavar="FILE",
                         help="the page (default annx-bench.html)")  # fmt: skip
-    report.add_argument("--png", metavar="FILE", help="also a picture; needs matplotlib")
+    report.add_argument(
+        "--png", type=_output, metavar="FILE", help="also a picture; needs matplotlib"
+    )
     report.add_argument("--tables", metavar="FILE",
                         help="no page: a Markdown text's marked tables, anew")  # fmt: skip
     return parser
@@ -101,6 +131,10 @@ def _compare(arguments: argparse.Namespace) -> int:
     from . import compare
     from .builds import resolve
 
+    if arguments.target:
+        from .run import check_targets
+
+        check_targets([arguments.target])
     plan = compare.Plan(threads=arguments.threads, target=arguments.target, seed=arguments.seed)
     if arguments.self_check:
         if arguments.builds:
@@ -114,10 +148,16 @@ def _compare(arguments: argparse.Namespace) -> int:
         if not (base.endswith(".json") and head.endswith(".json")):
             raise ValueError("expected two JSON files or none: a file holds times, not a build")
         documents = [read_document(path) for path in (base, head)]
-        return compare.compare_documents(documents[0], documents[1], _say)
-    cases = _cases(arguments.suites, arguments.pattern)
-    builds = [resolve(name, _say) for name in (base, head)]
-    code, document = compare.compare(cases, builds[0], builds[1], plan, _say)
+        for document, path in zip(documents, (base, head), strict=True):
+            document["label"] = path
+        suites = None if arguments.suites == list(_COMPARED) else arguments.suites
+        code, document = compare.compare_documents(
+            documents[0], documents[1], _say, suites, arguments.pattern
+        )
+    else:
+        cases = _cases(arguments.suites, arguments.pattern)
+        builds = [resolve(name, _say) for name in (base, head)]
+        code, document = compare.compare(cases, builds[0], builds[1], plan, _say)
     if arguments.json:
         _write(arguments.json, document)
     return code
@@ -141,11 +181,23 @@ def read_document(path: str) -> dict[str, Any]:
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected JSON of annx bench run but got {error}") from None
     if not isinstance(document, dict) or document.get("schema") != 1 or "rows" not in document:
         raise ValueError(f"{path}: expected JSON of annx bench run, schema 1")
+    parts: list[tuple[str, Any, Sequence[str]]] = [("it", document, ("machine", "peaks", "peers"))]
+    parts += [("machine", document.get("machine"), ("date", "cpu", "cores"))]
+    parts += [(f"row {i}", row, _ROW) for i, row in enumerate(document["rows"])]
+    for name, part, keys in parts:
+        for key in keys:
+            if not isinstance(part, dict) or key not in part:
+                raise ValueError(
+                    f"{path}: expected JSON of annx bench run but {name} lacks {key!r}"
+                )
     return document
+
+
+_ROW = ("case", "suite", "label", "contender", "target", "threads", "wrong")
 
 
 def _cases(suites: Sequence[str], pattern: str | None) -> list[Case]:

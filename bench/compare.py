@@ -39,7 +39,7 @@ class Plan:
     seed: int = 0
 
 
-class Failed(Exception):
+class Failed(OSError):
     """A build could not run a case."""
 
 
@@ -204,35 +204,81 @@ def compare(
         rows.append({"case": case.id, "label": case.label, **asdict(verdict)})
         if verdict.flag != "same":
             say(verdict_line(case.id, verdict))
-    count = {flag: sum(r["flag"] == flag for r in rows) for flag in ("slower", "faster", "unclear")}
-    same = sum(r["flag"] == "same" for r in rows)
-    say(f"{same} the same, " + ", ".join(f"{n} {flag}" for flag, n in count.items()))
+    slower = _count_flags(rows, say)
     broken = [r for r in rows if r["flag"] == "failed" and r["failure"].startswith(head.label)]
     document = {"base": base.label, "head": head.label, "plan": asdict(plan), "rows": rows}
-    return int(bool(count["slower"] or broken)), document
+    return int(bool(slower or broken)), document
 
 
-def compare_documents(base: dict[str, Any], head: dict[str, Any], say: Say) -> int:
-    """Two stored runs: measured at different times, so twice the threshold is asked for."""
+def compare_documents(
+    base: dict[str, Any],
+    head: dict[str, Any],
+    say: Say,
+    suites: Sequence[str] | None = None,
+    pattern: str | None = None,
+) -> tuple[int, dict[str, Any]]:
+    """Two stored runs: measured at different times, so twice the threshold is asked for.
+
+    Raises:
+        ValueError: they share nothing that could be compared.
+    """
     for name in ("cpu", "compiler"):
         if base["machine"].get(name) != head["machine"].get(name):
             say(
                 f"warning: {name} differs: {base['machine'].get(name)}, {head['machine'].get(name)}"
             )
-    keys = ("case", "contender", "target", "threads")
-    old = {tuple(r[k] for k in keys): r for r in base["rows"] if "samples" in r}
-    slower = 0
-    for row in head["rows"]:
-        before = old.get(tuple(row[k] for k in keys))
-        if before is None or row["contender"] != "annx" or "samples" not in row:
-            continue
-        verdict = decide_apart(before["samples"], row["samples"], 2 * THRESHOLD)
-        slower += verdict.flag == "slower"
+    old, new = (_own_samples(d, suites, pattern) for d in (base, head))
+    shared = [key for key in new if key in old]
+    if not shared:
+        raise ValueError(
+            "expected runs that share a case of annx on one target and number of threads but one "
+            f"has {_extent(old)}, the other {_extent(new)}"
+        )
+    rows: list[dict[str, Any]] = []
+    for key in shared:
+        case, target, threads = key
+        verdict = decide_apart(old[key], new[key], 2 * THRESHOLD)
+        rows.append({"case": case, "target": target, "threads": threads, **asdict(verdict)})
         if verdict.flag != "same":
-            name = f"{row['case']} {row['target']} {row['threads']}t"
-            say(verdict_line(name, verdict))
-    say(f"{slower} slower; runs at different times tell changes above 5 % only")
-    return int(slower > 0)
+            say(verdict_line(f"{case} {target} {threads}t", verdict))
+    slower = _count_flags(rows, say)
+    say("runs at different times tell changes above 5 % only")
+    if alone := len(old) + len(new) - 2 * len(shared):
+        say(f"{alone} more are in one of the runs only")
+    labels = [d.get("label", d["machine"].get("commit", "")) for d in (base, head)]
+    return int(slower > 0), {"base": labels[0], "head": labels[1], "rows": rows}
+
+
+Key = tuple[str, str, int]
+
+
+def _own_samples(
+    document: dict[str, Any], suites: Sequence[str] | None, pattern: str | None
+) -> dict[Key, list[float]]:
+    """(case, target, threads) -> samples of annx."""
+    words = (pattern or "").split()
+    return {
+        (r["case"], r["target"], r["threads"]): r["samples"]
+        for r in document["rows"]
+        if r["contender"] == "annx"
+        and "samples" in r
+        and (suites is None or r["suite"] in suites)
+        and all(word in f"{r['case']} {r['label']}" for word in words)
+    }
+
+
+def _extent(samples: dict[Key, list[float]]) -> str:
+    places = dict.fromkeys(f"{target} {threads}t" for _, target, threads in samples)
+    return f"{len(samples)} on {', '.join(places)}" if samples else "none"
+
+
+def _count_flags(rows: Sequence[dict[str, Any]], say: Say) -> int:
+    """Says how many rows have each verdict; returns how many are slower."""
+    flags = ("slower", "faster", "unclear")
+    count = {flag: sum(r["flag"] == flag for r in rows) for flag in flags}
+    same = sum(r["flag"] == "same" for r in rows)
+    say(f"{same} the same, " + ", ".join(f"{n} {flag}" for flag, n in count.items()))
+    return int(count["slower"])
 
 
 def self_check(cases: Sequence[Case], trials: int, plan: Plan, say: Say) -> int:

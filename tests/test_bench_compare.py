@@ -15,7 +15,7 @@ from typing import Any
 import annx
 import pytest
 from annx import _core, cli
-from annx.bench import builds, compare
+from annx.bench import builds, compare, machine
 from annx.bench.cases import Case, load_suite, select
 from annx.bench.decide import decide
 from annx.bench.instructions import SOFTWARE_TASK_CLOCK, Counter, counter
@@ -159,10 +159,14 @@ def test_self_check_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_stored_runs_are_compared(tmp_path: pathlib.Path, capsys: Any) -> None:
     def document(nanoseconds: float) -> dict[str, Any]:
-        row = {"case": "gemm/nn", "contender": "annx", "target": "avx2", "threads": 1}
-        about = {"cpu": "x", "compiler": "y"}
+        row = {
+            "case": "gemm/nn", "suite": "gemm", "label": "a layer", "contender": "annx",
+            "target": "avx2", "threads": 1, "wrong": "",
+        }  # fmt: skip
+        about = {"cpu": "x", "compiler": "y", "date": "2026-01-01", "cores": 1}
         return {
-            "schema": 1, "machine": about, "rows": [{**row, "samples": [nanoseconds] * 9}],
+            "schema": 1, "machine": about, "peaks": [], "peers": {},
+            "rows": [{**row, "samples": [nanoseconds] * 9}],
         }  # fmt: skip
 
     paths = []
@@ -173,6 +177,17 @@ def test_stored_runs_are_compared(tmp_path: pathlib.Path, capsys: Any) -> None:
     assert cli.main(["bench", "compare", *paths]) == 1
     assert "slower   median +10.00%" in capsys.readouterr().out
     assert cli.main(["bench", "compare", paths[0], paths[0]]) == 0
+    assert "1 the same, 0 slower" in capsys.readouterr().out
+    verdicts = tmp_path / "verdicts.json"
+    assert cli.main(["bench", "compare", *paths, "-k", "layer", "--json", str(verdicts)]) == 1
+    assert json.loads(verdicts.read_text())["rows"][0]["flag"] == "slower"
+    # What has nothing in common is no sign that all is well.
+    other = document(100.0)
+    other["rows"][0]["target"] = "avx512"
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    for more in ([paths[0], str(tmp_path / "other.json")], [*paths, "-k", "nowhere"]):
+        assert cli.main(["bench", "compare", *more]) == 1
+        assert "expected runs that share a case" in capsys.readouterr().err
     assert cli.main(["bench", "compare", paths[0], "installed"]) == 1
     assert "expected two JSON files or none" in capsys.readouterr().err
     (tmp_path / "a.json").write_text("{}")
@@ -375,6 +390,72 @@ def test_page_needs_nothing_else(tmp_path: pathlib.Path) -> None:
     tags = re.findall(r"<(/?)(table|svg|div|tr|td|main|span)\b", text)
     for name in ("table", "svg", "div", "tr", "td", "main", "span"):
         assert tags.count(("", name)) == tags.count(("/", name)), name
+
+
+def test_a_document_that_lacks_something_is_named(tmp_path: pathlib.Path, capsys: Any) -> None:
+    path = tmp_path / "run.json"
+    whole = stored("aaa", "2026-01-01T01:00:00")
+    for lacking, message in (
+        ({**whole, "machine": {}}, "machine lacks 'date'"),
+        ({k: v for k, v in whole.items() if k != "peaks"}, "it lacks 'peaks'"),
+        ({**whole, "rows": [{}]}, "row 0 lacks 'case'"),
+    ):
+        path.write_text(json.dumps(lacking))
+        assert cli.main(["bench", "report", str(path)]) == 1
+        assert message in capsys.readouterr().err
+    path.write_bytes(b"\xff\xfe")
+    assert cli.main(["bench", "report", str(path)]) == 1
+    assert "expected JSON of annx bench run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "gemm", "--json", "/nowhere/x.json"], "expected a file in an existing folder"),
+        (["run", "gemm", "--threads", "1,x"], "expected thread counts like 1,2"),
+        (["run", "gemm", "--seconds", "nan"], "expected a number of seconds above 0"),
+        (["compare", "--self-check", "--trials", "0"], "expected a number of at least 1"),
+        (["compare", "a", "b", "--threads", "0"], "expected a number of at least 1"),
+        (["report", "x.json", "-o", "/nowhere/x.html"], "expected a file in an existing folder"),
+    ],
+)
+def test_wrong_arguments_are_found_before_anything_is_measured(
+    arguments: list[str], message: str, capsys: Any
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["bench", *arguments])
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_errors_of_workers_are_printed(capsys: Any) -> None:
+    target = ["--target", "vax"]
+    assert cli.main(["bench", "compare", "installed", "installed", *target]) == 1
+    assert "expected a target among scalar" in capsys.readouterr().err
+    assert issubclass(compare.Failed, OSError), "which the console script prints"
+
+
+def test_a_work_tree_around_an_installed_package_is_not_its_commit(tmp_path: pathlib.Path) -> None:
+    package = tmp_path / "venv" / "annx"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (tmp_path / "mine.txt").write_text("")
+    who = ["-c", "user.name=x", "-c", "user.email=x@y"]
+    for command in (["init", "-q"], ["add", "mine.txt"], [*who, "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    assert machine.commit(package) == ""
+    subprocess.run(["git", "-C", str(tmp_path), "add", "."], check=True)
+    assert machine.commit(package).endswith("-dirty")
+
+
+def test_peers_kept_to_avx2_stand_beside_avx2_alone() -> None:
+    capped, free = (stored("aaa", f"2026-01-01T0{hour}:00:00") for hour in (1, 2))
+    free["peers_capped"] = False
+    for row in free["rows"]:
+        row["case"] += " more"
+    (both,) = joined([capped, free])
+    targets = [r["target"] for r in both["rows"] if r["contender"] != "annx"]
+    assert sorted(set(targets)) == ["", "avx2"]
 
 
 def test_runs_of_one_commit_become_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 1: the demo missed its accuracy, or an error that is printed. 2: wrong arguments.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A name with an accent is no reason to stop where only ASCII can be written.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # The benchmark reads its own arguments, its help too.
     arguments = _parser().parse_args(argv[:1] if argv[:1] == ["bench"] else argv)
     try:
