@@ -1,8 +1,10 @@
 // Attention of float32 and float64.
 #include "gemm/transpose-inl.h"
 
+#include "ops/attention/ahead-inl.h"
+// product-inl.h uses ahead-inl.h.
 #include "ops/attention/product-inl.h"
-// product-inl.h comes first, then what the passes are made of.
+// Then what the passes are made of.
 #include "ops/attention/column-inl.h"
 #include "ops/attention/forward-inl.h"
 // backward-inl.h uses helpers of forward-inl.h.

@@ -55,12 +55,36 @@ static int64_t attention_forward_scratch(int64_t dim, int64_t value_dim) {
   return panels + rows + 3 * kAttentionKeys * lanes;
 }
 
+// What comes after the keys before `key`: the block's next tile of keys or, after the last, its result
+// and the next block.
+template <class T>
+ANNX_INLINE Ahead<T> forward_ahead(const AttentionForward<T>& work, const AttentionForward<T>* next,
+                                   int64_t key, int64_t end) {
+  Ahead<T> ahead;
+  const AttentionForward<T>* then = key < end ? &work : next;
+  if (key >= end) {
+    ask(&ahead, work.out + work.first * work.out_rs, work.out_rs, work.count, work.head.value_dim);
+    if (next == nullptr) return ahead;
+    const AttentionHead<T>& h = next->head;
+    ask(&ahead, h.q + next->first * h.q_rs, h.q_rs, next->count, h.dim);
+    key = 0;
+    end = visible_keys(h, next->first + next->count);
+  }
+  const AttentionHead<T>& h = then->head;
+  const int64_t rows = end - key < kAttentionKeys ? end - key : kAttentionKeys;
+  ask(&ahead, h.k + key * h.k_rs, h.k_rs, rows, h.dim);
+  ask(&ahead, h.v + key * h.v_rs, h.v_rs, rows, h.value_dim);
+  return ahead;
+}
+
 template <class V>
-static void attention_forward(const AttentionForward<typename V::Scalar>& work, int64_t first,
-                              int64_t count, typename V::Scalar* scratch) {
+static void attention_forward(const AttentionForward<typename V::Scalar>& work,
+                              const AttentionForward<typename V::Scalar>* next,
+                              typename V::Scalar* scratch) {
   using T = typename V::Scalar;
   constexpr int64_t L = V::lanes;
   const AttentionHead<T>& h = work.head;
+  const int64_t first = work.first, count = work.count;
   T* qt = scratch;
   T* ot = qt + kAttentionQueries * h.dim;
   T* top = ot + kAttentionQueries * h.value_dim;
@@ -79,6 +103,7 @@ static void attention_forward(const AttentionForward<typename V::Scalar>& work, 
   const int64_t end = visible_keys(h, first + count);
   for (int64_t key = 0; key < end; key += kAttentionKeys) {
     const int64_t n = end - key < kAttentionKeys ? end - key : kAttentionKeys;
+    Ahead<T> ahead = forward_ahead(work, next, key + n, end);
     const Rows<T> k = gather_rows<V>(h.k + key * h.k_rs, h.k_rs, n, h.dim, k_rows);
     const Rows<T> v = gather_rows<V>(h.v + key * h.v_rs, h.v_rs, n, h.value_dim, v_rows);
     for (int64_t i = 0; i < count; i += L) {
@@ -86,8 +111,8 @@ static void attention_forward(const AttentionForward<typename V::Scalar>& work, 
       if (visible <= 0) continue;
       const ColumnPlace at = {first + i, key, visible < n ? visible : n,
                               count - i < L ? count - i : L};
-      product<V>(
-          {at.rows, h.dim, k.p, k.rs, 1, qt + i * h.dim, L, scores, L, Start::zero, nullptr});
+      product<V>({at.rows, h.dim, k.p, k.rs, 1, qt + i * h.dim, L, scores, L, Start::zero, nullptr},
+                 &ahead);
       if (h.mask_kind != AttentionMask::none) mask_tile<V>(h, at, mask);
       if (h.dropout.active) dropout_tile<V>(h.dropout, h.keys, at, keep);
       RunningSoftmax<V> state = {load<V>(top + i), load<V>(sum + i)};
@@ -98,7 +123,8 @@ static void attention_forward(const AttentionForward<typename V::Scalar>& work, 
       store(top + i, state.top);
       store(sum + i, state.sum);
       product<V>({h.value_dim, at.rows, v.p, 1, v.rs, scores, L, ot + i * h.value_dim, L,
-                  key == 0 ? Start::zero : Start::scaled, factor});
+                  key == 0 ? Start::zero : Start::scaled, factor},
+                 &ahead);
     }
   }
 

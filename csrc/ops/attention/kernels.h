@@ -45,6 +45,8 @@ struct AttentionForward {
   T* out;
   int64_t out_rs;
   T* lse;  // log of the sum of exp, +inf where every key is hidden
+  // The block: queries first … first + count - 1, at most kAttentionQueries.
+  int64_t first, count;
 };
 
 template <class T>
@@ -52,9 +54,16 @@ struct AttentionBackward {
   AttentionHead<T> head;
   const T *out, *grad, *lse;
   int64_t out_rs, grad_rs;
-  // Sums over this range of keys alone; dk and dv have room for whole vectors of columns.
-  T *dq, *dk, *dv;
-  int64_t dq_rs, dk_rs, dv_rs;
+  T* dq;  // of this range of keys alone
+  int64_t dq_rs;
+  // Sums of a key head over the query heads that share it, rows of whole vectors, and where they go
+  // after the last of these heads. The first begins them.
+  T *dk_sum, *dv_sum;
+  bool first_head, last_head;
+  T *dk, *dv;
+  int64_t dk_rs, dv_rs;
+  // The range: keys first … first + count - 1.
+  int64_t first, count;
 };
 
 template <class T>
@@ -62,10 +71,9 @@ struct AttentionTable {
   // Elements of scratch that the calls below need.
   int64_t (*forward_scratch)(int64_t dim, int64_t value_dim);
   int64_t (*backward_scratch)(int64_t dim, int64_t value_dim);
-  // Queries first … first + count - 1, at most kAttentionQueries.
-  void (*forward)(const AttentionForward<T>& work, int64_t first, int64_t count, T* scratch);
-  // Keys first … first + count - 1: writes all of dq, adds to rows 0 … count - 1 of dk and dv.
-  void (*backward)(const AttentionBackward<T>& work, int64_t first, int64_t count, T* scratch);
+  // `next`, if any, is the work that the same thread does afterwards.
+  void (*forward)(const AttentionForward<T>& work, const AttentionForward<T>* next, T* scratch);
+  void (*backward)(const AttentionBackward<T>& work, const AttentionBackward<T>* next, T* scratch);
   // out = in * (0 or factor) for `count` rows (at most 64 / sizeof(T)) of weights from `row` on.
   void (*drop)(const AttentionDropout<T>& dropout, int64_t row, int64_t count, int64_t keys,
                const T* in, T* out);

@@ -20,6 +20,19 @@ Scratch& thread_scratch() {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Threads that share the work of a parallel_for called here.
+int64_t threads_here() { return in_serial_region() ? 1 : num_threads(); }
+
+// The task that follows task i on the same thread, most likely: threads claim chunks in turn.
+struct Following {
+  int64_t count, grain, threads = threads_here();
+
+  int64_t operator()(int64_t i) const {
+    const int64_t next = (i + 1) % grain != 0 ? i + 1 : i + 1 + (threads - 1) * grain;
+    return next < count ? next : -1;
+  }
+};
+
 // Rows of a head are read as arrays.
 Tensor with_rows(const Tensor& t) {
   if (t.stride(3) == 1 || t.size(3) == 1) return t;
@@ -120,13 +133,20 @@ void forward(const OpCall& c) {
   const double work = static_cast<double>(std::min(queries, kAttentionQueries)) *
                       static_cast<double>(any.keys * (any.dim + any.value_dim));
   const auto grain = std::max<int64_t>(1, static_cast<int64_t>(kTaskWork / (work + 1)));
-  parallel_for(batches * heads * blocks, grain, [&](int64_t begin, int64_t end) {
+  const Following following = {batches * heads * blocks, grain};
+  parallel_for(following.count, grain, [&](int64_t begin, int64_t end) {
     T* scratch = static_cast<T*>(thread_scratch().reserve(scratch_bytes));
-    for (int64_t i = begin; i < end; ++i) {
+    const auto task = [&](int64_t i) -> AttentionForward<T> {
       const int64_t index = i / blocks, first = i % blocks * kAttentionQueries;
       const int64_t b = index / heads, h = index % heads;
-      const AttentionForward<T> task = {head(b, h), out.at(b, h), out.row, lse + index * queries};
-      k.forward(task, first, std::min(kAttentionQueries, queries - first), scratch);
+      return {head(b, h), out.at(b, h),
+              out.row,    lse + index * queries,
+              first,      std::min(kAttentionQueries, queries - first)};
+    };
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t then = following(i);
+      const AttentionForward<T> now = task(i), next = task(then < 0 ? i : then);
+      k.forward(now, then < 0 ? nullptr : &next, scratch);
     }
   });
 }
@@ -209,15 +229,6 @@ struct Chunks {
   }
 };
 
-// out = in * factor over the rows of a head.
-template <class T>
-void write_rows(const T* in, int64_t in_rs, T factor, int64_t rows, int64_t cols, T* out,
-                int64_t out_rs) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) out[r * out_rs + c] = in[r * in_rs + c] * factor;
-  }
-}
-
 template <class T>
 void backward(const OpCall& c) {
   const Tensor &q = c.in(1), &k = c.in(2), &v = c.in(3);
@@ -251,35 +262,36 @@ void backward(const OpCall& c) {
   const double work = 2.5 * static_cast<double>(group * queries * std::min(chunks.keys, keys)) *
                       static_cast<double>(dim + value_dim);
   const auto grain = std::max<int64_t>(1, static_cast<int64_t>(kTaskWork / (work + 1)));
+  const Following following = {batches * heads * chunks.count, grain * group};
   parallel_for(batches * groups * chunks.count, grain, [&](int64_t begin, int64_t end) {
-    T* dk_sum =
+    T* sum =
         static_cast<T*>(thread_scratch().reserve(static_cast<size_t>(sums + tiles) * sizeof(T)));
-    T* dv_sum = dk_sum + chunks.keys * k_width;
-    T* scratch = dk_sum + sums;
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t chunk = i % chunks.count, g = i / chunks.count % groups;
-      const int64_t b = i / chunks.count / groups;
-      const int64_t first = chunk * chunks.keys, count = std::min(chunks.keys, keys - first);
-      std::fill_n(dk_sum, sums, T(0));
-      for (int64_t h = g * group; h < (g + 1) * group; ++h) {
-        const int64_t index = b * heads + h;
-        AttentionBackward<T> task = {};
-        task.head = head(b, h);
-        task.out = outs.at(b, h), task.out_rs = outs.row;
-        task.grad = grads.at(b, h), task.grad_rs = grads.row;
-        task.lse = lse + index * queries;
-        task.dq = dq.at(b, h), task.dq_rs = dq.row;
-        if (chunk > 0) {
-          task.dq = partial + (chunk - 1) * dq_size + index * queries * dim;
-          task.dq_rs = dim;
-        }
-        task.dk = dk_sum, task.dk_rs = k_width;
-        task.dv = dv_sum, task.dv_rs = v_width;
-        table.backward(task, first, count, scratch);
+    // Work number i is head i % group of the group's heads.
+    const auto work_of = [&](int64_t i) {
+      const int64_t task = i / group, h = task / chunks.count % groups * group + i % group;
+      const int64_t chunk = task % chunks.count, b = task / chunks.count / groups;
+      const int64_t index = b * heads + h;
+      AttentionBackward<T> work = {};
+      work.head = head(b, h);
+      work.out = outs.at(b, h), work.out_rs = outs.row;
+      work.grad = grads.at(b, h), work.grad_rs = grads.row;
+      work.lse = lse + index * queries;
+      work.dq = dq.at(b, h), work.dq_rs = dq.row;
+      if (chunk > 0) {
+        work.dq = partial + (chunk - 1) * dq_size + index * queries * dim;
+        work.dq_rs = dim;
       }
-      const T scale = static_cast<T>(c.attr(2).f());
-      write_rows(dk_sum, k_width, scale, count, dim, dk.at(b, g) + first * dk.row, dk.row);
-      write_rows(dv_sum, v_width, T(1), count, value_dim, dv.at(b, g) + first * dv.row, dv.row);
+      work.first = chunk * chunks.keys, work.count = std::min(chunks.keys, keys - work.first);
+      work.dk_sum = sum, work.dv_sum = sum + chunks.keys * k_width;
+      work.first_head = i % group == 0, work.last_head = (i + 1) % group == 0;
+      work.dk = dk.at(b, h / group) + work.first * dk.row, work.dk_rs = dk.row;
+      work.dv = dv.at(b, h / group) + work.first * dv.row, work.dv_rs = dv.row;
+      return work;
+    };
+    for (int64_t i = begin * group; i < end * group; ++i) {
+      const int64_t then = following(i);
+      const AttentionBackward<T> now = work_of(i), next = work_of(then < 0 ? i : then);
+      table.backward(now, then < 0 ? nullptr : &next, sum + sums);
     }
   });
   if (chunks.count == 1) return;

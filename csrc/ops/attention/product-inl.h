@@ -64,9 +64,10 @@ static constexpr auto product_kernel() {
   }
 }
 
-// Rows are shared out evenly over the tiles, so that none is left with one or two chains.
+// Rows are shared out evenly over the tiles, so that none is left with one or two chains. Between the
+// tiles some of what lies ahead is asked for.
 template <class V>
-ANNX_NOINLINE void product(Product<typename V::Scalar> t) {
+ANNX_NOINLINE void product(Product<typename V::Scalar> t, Ahead<typename V::Scalar>* ahead) {
   using Kernel = void (*)(const Product<typename V::Scalar>&);
   static constexpr Kernel kernels[13] = {
       nullptr,
@@ -89,6 +90,7 @@ ANNX_NOINLINE void product(Product<typename V::Scalar> t) {
   for (int64_t i = 0; i < tiles; ++i) {
     t.rows = base + (i < extra ? 1 : 0);
     kernels[t.rows](t);
+    ask_some(ahead);
     t.a += t.rows * t.a_rs;
     t.c += t.rows * t.c_rs;
   }
