@@ -2,19 +2,20 @@
 // float32 inputs, and a million stratified float64 inputs.
 
 // x = n ln2 + r + lo with |r| <= ln2 / 2 (Cody and Waite): the first subtraction is exact, lo is
-// what rounding the second one loses. |x| is at most about 1000.
+// what rounding the second one loses; shifted is n + round_magic. |x| is at most about 1000.
 template <class V>
 struct ExpRest {
-  V r, lo, n;
+  V r, lo, n, shifted;
 };
 template <class V>
 ANNX_INLINE ExpRest<V> exp_reduce(V x) {
   using Format = FloatFormat<V>;
   const V magic = splat<V>(Format::round_magic);
-  const V n = fma(x, splat<V>(Format::log2_e), magic) - magic;
+  const V shifted = fma(x, splat<V>(Format::log2_e), magic);
+  const V n = shifted - magic;
   const V first = fnma(n, splat<V>(Format::ln2_hi), x);
   const V r = fnma(n, splat<V>(Format::ln2_lo), first);
-  return {r, fnma(n, splat<V>(Format::ln2_lo), first - r), n};
+  return {r, fnma(n, splat<V>(Format::ln2_lo), first - r), n, shifted};
 }
 
 // q(r) with e^r = 1 + r + r^2 q(r).
@@ -45,19 +46,21 @@ ANNX_INLINE V exp_of_rest(V r) {
   return sum + fma(r * r, exp_quotient(r), lost);
 }
 
-// v 2^n; two factors, so that a subnormal result is rounded once and overflow gives infinity.
+// v 2^n; two factors, so that a subnormal result is rounded once and overflow gives infinity. `shifted`
+// is n + round_magic: n is in its low bits, and half of it in those of its half.
 template <class V>
-ANNX_INLINE V scale_by_power_of_two(V v, V n) {
-  const V magic = splat<V>(FloatFormat<V>::round_magic);
-  const V half = fma(n, splat<V>(0.5f), magic) - magic;
-  return v * power_of_two(half) * power_of_two(n - half);
+ANNX_INLINE V scale_by_power_of_two(V v, V shifted) {
+  constexpr int mantissa = FloatFormat<V>::mantissa_bits;
+  const auto n = as_int(shifted), one = as_int(splat<V>(1));
+  const auto half = shr_logical<1>(n);
+  return v * as_float(shl<mantissa>(half) + one) * as_float(shl<mantissa>(n - half) + one);
 }
 
 // e^x with x already within [about -110, 90] (float64: [-750, 710]).
 template <class V>
 ANNX_INLINE V exp_in_range(V x) {
   const ExpRest<V> rest = exp_reduce(x);
-  return scale_by_power_of_two(exp_of_rest(rest.r), rest.n);
+  return scale_by_power_of_two(exp_of_rest(rest.r), rest.shifted);
 }
 
 // Max error in ULP: float32 0.83, float64 0.81.

@@ -44,7 +44,7 @@ ANNX_INLINE V pow_extended(V x, V y) {
   const auto inside = lt(abs(product), splat<V>(747));
   const ExpRest<V> rest = exp_reduce(min(high, max(low, product)));
   const V with_error = rest.r + select(inside, product_error, zero<V>());
-  const V r = scale_by_power_of_two(exp_of_rest(with_error), rest.n);
+  const V r = scale_by_power_of_two(exp_of_rest(with_error), rest.shifted);
 
   const V infinity = splat<V>(Format::infinity);
   const auto at_zero = eq(x, zero<V>());
