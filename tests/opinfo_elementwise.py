@@ -8,6 +8,7 @@ import numpy as np
 from opinfo import OpInfo
 
 erf = np.vectorize(math.erf, otypes=[float])
+erfc = np.vectorize(math.erfc, otypes=[float])
 
 
 def sigmoid(x):
@@ -102,6 +103,7 @@ ACTIVATIONS = [
         alpha=1.7,
     ),
     unary("silu", lambda x: x * sigmoid(x)),
+    unary("ndtr", lambda x: 0.5 * erfc(-x / math.sqrt(2)), -12, 12),
     unary("gelu", gelu, approximate="tanh"),
     unary("gelu_erf", gelu),
     unary("gelu_tanh", lambda x: gelu(x, "tanh")),

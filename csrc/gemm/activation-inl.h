@@ -10,12 +10,9 @@ template <class V>
 ANNX_INLINE V activation_silu(V x) {
   return x * sigmoid(x);
 }
-// x/2 (1 + erf(x / sqrt 2))
 template <class V>
 ANNX_INLINE V activation_gelu(V x) {
-  using T = typename V::Scalar;
-  const V e = erf(x * splat<V>(T(0.70710678118654752440)));
-  return splat<V>(T(0.5)) * x * (splat<V>(T(1)) + e);
+  return x * ndtr(x);
 }
 // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 template <class V>

@@ -30,9 +30,8 @@ struct GradientGelu {
   template <class V>
   ANNX_INLINE_MEMBER V operator()(V g, V x) const {
     using T = typename V::Scalar;
-    const V half = splat<V>(T(0.5));
     const V phi = splat<V>(T(0.3989422804014327)) * exp(splat<V>(T(-0.5)) * x * x);
-    return g * (half * (splat<V>(1) + erf(x * splat<V>(T(0.7071067811865476)))) + x * phi);
+    return g * (ndtr(x) + x * phi);
   }
 };
 struct GradientGeluTanh {

@@ -1,4 +1,4 @@
-// erf. Needs exp_log-inl.h.
+// erf and the normal distribution. Needs exp_log-inl.h.
 
 // x + x P(x^2) near zero, else 1 - e^q with q = log(erfc) a polynomial, whose last rounding error
 // goes into the exponential: 1 - 2^n e^r = (1 - 2^n) - 2^n (e^r - 1), rounded once. Max error in
@@ -42,4 +42,31 @@ ANNX_INLINE V erf(V x) {
   const V power = power_of_two(rest.n);
   const V beyond = fnma(power, expm1_of_rest(rest.r + q_error), splat<V>(1) - power);
   return copysign(select(is_near_zero, near_zero, beyond), x);
+}
+
+// Phi(x), the share of a normal distribution below x: for negative x the density times Mills' ratio,
+// (1 - w) P(w) with w = t / (t + c) and t = |x|, so that small values have all their digits; for
+// positive x 1 minus that. The exponential is the one in the density: who needs both pays once. Its
+// rounded argument makes an error of up to x^2/2 ULP. Max error in ULP above -1: float32 3.4, float64
+// 2.7; everywhere: 71 and 520.
+template <class V>
+ANNX_INLINE V ndtr(V x) {
+  // Here Phi(-t) is 0.
+  const V t = min(splat<V>(FloatFormat<V>::is_float ? 16 : 40), abs(x));
+  const V w = t / (t + splat<V>(3.75f));
+  V p;
+  if constexpr (FloatFormat<V>::is_float) {
+    p = horner(w, 0x1.edc85ap-6f, -0x1.a6c5e0p-4f, 0x1.444d1ap-4f, 0x1.a88b96p-4f, -0x1.38b76ap-4f,
+               -0x1.d17a46p-2f, 0x1.060ae4p+0f, -0x1.fdf840p-1f, 0x1p-1f);
+  } else {
+    p = horner(
+        w, 0x1.b054daee3d046p-10, -0x1.d33c0895a91cdp-7, 0x1.c18e4fb6a1115p-5,
+        -0x1.fcda83d2f2935p-4, 0x1.7acc6e7fcbbbbp-3, -0x1.89240a485d664p-3, 0x1.206c80d95a157p-3,
+        -0x1.15da761a9a181p-4, 0x1.0325f3bd2603bp-6, 0x1.717353959bba8p-9, -0x1.22f8666f736cfp-7,
+        0x1.9929f240be28ap-8, 0x1.c6e84ceba9d05p-8, 0x1.4813c0ae2a48bp-8, -0x1.28fa7ed65ab38p-6,
+        -0x1.0cb27c47947b3p-5, 0x1.d44266df47fabp-6, 0x1.fdfabe4b373d0p-4, -0x1.4d63f63c1adb0p-4,
+        -0x1.d0c6afa0a5516p-2, 0x1.0607e3ed204e4p+0, -0x1.fdf81c12de5a0p-1, 0x1.0000000000000p-1);
+  }
+  const V below = exp(splat<V>(-0.5f) * x * x) * fnma(w, p, p);
+  return select(gt(x, zero<V>()), splat<V>(1) - below, below);
 }

@@ -13,7 +13,7 @@ Tensor number(double value);
 // clang-format off
 #define ANNX_UNARY_FUNCTIONS(F)                                                            \
   F(neg) F(abs) F(sign) F(square) F(reciprocal) F(sqrt) F(rsqrt) F(exp) F(expm1) F(log)    \
-  F(log1p) F(sin) F(cos) F(erf) F(floor) F(sigmoid) F(tanh) F(relu) F(logical_not)
+  F(log1p) F(sin) F(cos) F(erf) F(ndtr) F(floor) F(sigmoid) F(tanh) F(relu) F(logical_not)
 // clang-format on
 #define ANNX_DEFINE(name) \
   inline Tensor name(const Tensor& x) { return call(def::name, {x}); }

@@ -58,6 +58,10 @@ template <class Wide>
 Wide reference_rsqrt(Wide x) {
   return 1 / std::sqrt(x);
 }
+template <class Wide>
+Wide reference_ndtr(Wide x) {
+  return std::erfc(-x * std::sqrt(Wide(0.5L))) / 2;
+}
 
 inline constexpr Elementary<float> kElementary32[] = {
 #define ANNX_ROW(name, reference, bound) {#name, &NumericsKernels::f32_##name, reference, bound}
@@ -66,7 +70,7 @@ inline constexpr Elementary<float> kElementary32[] = {
     ANNX_ROW(sqrt, std::sqrt, 0.5), ANNX_ROW(rsqrt, reference_rsqrt, 1.5),
     ANNX_ROW(sin, std::sin, 1.5),   ANNX_ROW(cos, std::cos, 1.5),
     ANNX_ROW(tanh, std::tanh, 1),   ANNX_ROW(sigmoid, reference_sigmoid, 2),
-    ANNX_ROW(erf, std::erf, 1),
+    ANNX_ROW(erf, std::erf, 1),     ANNX_ROW(ndtr, reference_ndtr, 72),
 #undef ANNX_ROW
 };
 
@@ -77,7 +81,7 @@ inline constexpr Elementary<double> kElementary64[] = {
     ANNX_ROW(sqrt, std::sqrt, 0.51), ANNX_ROW(rsqrt, reference_rsqrt, 2),
     ANNX_ROW(sin, std::sin, 2),      ANNX_ROW(cos, std::cos, 2),
     ANNX_ROW(tanh, std::tanh, 2),    ANNX_ROW(sigmoid, reference_sigmoid, 2),
-    ANNX_ROW(erf, std::erf, 2),
+    ANNX_ROW(erf, std::erf, 2),      ANNX_ROW(ndtr, reference_ndtr, 550),
 #undef ANNX_ROW
 };
 

@@ -18,7 +18,8 @@
   X(cos)                       \
   X(tanh)                      \
   X(sigmoid)                   \
-  X(erf)
+  X(erf)                       \
+  X(ndtr)
 
 namespace annx {
 
