@@ -48,6 +48,19 @@ static constexpr GemmTileKernel<V> kTiles[kGemmMaxRows + 1][kGemmMaxVectors + 1]
 // Chains that take longer than what is fetched meanwhile.
 static constexpr int64_t kFetchAhead = 64;
 
+static void fetch_some(GemmFetch& fetch) {
+  constexpr int64_t kLine = 64;
+  int64_t left = fetch.step;
+  while (left > 0 && fetch.run != fetch.end) {
+    const char* at = static_cast<const char*>(fetch.run->at) + fetch.done;
+    const int64_t rest = fetch.run->bytes - fetch.done, n = rest < left ? rest : left;
+    for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(at + i);
+    left -= n;
+    fetch.done += n;
+    if (n == rest) ++fetch.run, fetch.done = 0;
+  }
+}
+
 // All rows of `vectors` panels of columns. Of the first panel's columns the first `skip` are left
 // alone, `cols` after them exist; the rest goes through a buffer. `bias` is that of c's columns.
 template <class V>
@@ -74,7 +87,9 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
       tile.a_cs = rows;
     }
     const GemmTileKernel<V> kernel = kTiles<V>[rows][vectors];
-    if (block.k >= kFetchAhead) {
+    if (block.at_hand) {
+      if (block.next != nullptr) fetch_some(*block.next);
+    } else if (block.k >= kFetchAhead) {
       // C arrives while the chains run, and the next rows of A before they begin.
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < cols; j += V::lanes) __builtin_prefetch(c + i * block.c_rs + j, 1);

@@ -9,6 +9,18 @@
 
 namespace annx {
 
+// Memory that is wanted after a product: before each tile `step` bytes of it are asked for, so that
+// they come while the chains run. All at once, they would hold up the loads of the tile.
+struct GemmRun {
+  const void* at;
+  int64_t bytes;
+};
+struct GemmFetch {
+  const GemmRun *run, *end;
+  int64_t step;
+  int64_t done;  // bytes of the first run
+};
+
 // C [m, n] (+)= A [m, k] B [k, n], all of it in cache.
 // B comes in panels of `blocking.vectors` vectors: column j of panel q at row p is b[q b_panel + p b_rs + j]. In
 // place, a panel is simply the next columns. Columns beyond the last whole panel are the last `rest`
@@ -33,6 +45,9 @@ struct GemmBlock {
   // What follows the chains, while a tile is in registers: adds bias [n], if not null, then max with 0.
   const T* bias;
   bool relu;
+  // A and C are in L1 or L2, so neither is fetched ahead; in their place, if not null, what `next` says.
+  bool at_hand;
+  GemmFetch* next;
 };
 
 // C [m, n] (+)= A [m, k] B [k, n] for few rows: m is at most kThinRows, or kThinColumns where b_rs is 1.

@@ -47,8 +47,9 @@ class Backward {
         h_panels_(weight_gates(cell_) * s_.hidden, s_.output,
                   Panels<T>::block_width(split_.group, s_.output)),
         chunk_(std::max<int64_t>(1, kChunkRows / std::max<int64_t>(time_.batch(), 1))),
-        dgates_(buffer(std::min(chunk_, time_.steps()) * time_.batch() * s_.gates() * s_.hidden)),
-        boundary_(buffer(chunk_ < time_.steps() ? time_.batch() * s_.gates() * s_.hidden : 0)),
+        dgates_rs_((s_.gates() * s_.hidden + kLanes - 1) / kLanes * kLanes | kLanes),
+        dgates_(buffer(std::min(chunk_, time_.steps()) * time_.batch() * dgates_rs_)),
+        boundary_(buffer(chunk_ < time_.steps() ? time_.batch() * dgates_rs_ : 0)),
         dstate_(buffer(lstm_ ? time_.batch() * s_.hidden : 0)),
         groups_((time_.batch() + split_.group - 1) / split_.group),
         bias_grad_(buffer(groups_ * s_.gates() * s_.hidden)),
@@ -82,10 +83,11 @@ class Backward {
     if (wanted(kDwhh))
       list.push_back(
           {s_.output, call_.out(kDwhh).data<T>(), {0, 1, 2, cell_ == Cell::gru ? -1 : 3}});
-    WeightGradients<T> weights(static_cast<int>(s_.gates()), s_.hidden, std::move(list));
+    WeightGradients<T> weights(static_cast<int>(s_.gates()), s_.hidden, dgates_rs_,
+                               std::move(list));
     std::vector<WeightGradient<T>> projection;
     if (wanted(kDwhr)) projection.push_back({s_.hidden, call_.out(kDwhr).data<T>(), {0}});
-    WeightGradients<T> projections(1, s_.output, std::move(projection));
+    WeightGradients<T> projections(1, s_.output, s_.output, std::move(projection));
     for (end_ = time_.steps(); end_ > 0; end_ = first_) {
       first_ = std::max<int64_t>(0, end_ - chunk_);
       base_ = std::min(time_.offset(first_), time_.offset(end_ - 1));
@@ -97,8 +99,7 @@ class Backward {
       if (wanted(kDwih) || wanted(kDwhh)) add_weights(weights, rows);
       if (wanted(kDwhr)) projections.add(dr_.data<T>(), rows, {hidden_ + base_ * s_.hidden});
       if (first_ > 0)
-        std::copy_n(dgates(first_, 0), time_.size(first_) * s_.gates() * s_.hidden,
-                    boundary_.data<T>());
+        std::copy_n(dgates(first_, 0), time_.size(first_) * dgates_rs_, boundary_.data<T>());
     }
     weights.finish();
     projections.finish();
@@ -127,7 +128,7 @@ class Backward {
       if (is_last(phase)) {
         multiply(k, std::max(row, time_.continued(k)), end, b);
       } else if (phase == 0) {
-        multiply(k + 1, row, std::min(end, time_.continuing(k)), b);
+        multiply(k + 1, row, std::min(end, time_.continuing(k)), b, to_read(k, row, end, b));
         if (r_panels_)
           keep_projected(k, row, end, b);
         else
@@ -143,10 +144,10 @@ class Backward {
   void finish(int64_t, int64_t, int64_t) {}
 
  private:
-  static constexpr int64_t kChunkRows = 256;
+  static constexpr int64_t kChunkRows = 256, kLanes = RnnLanes<T>;
   // Rows of step k in the buffers of the chunk.
   T* dgates(int64_t k, int64_t row) const {
-    return dgates_.data<T>() + (time_.offset(k) + row - base_) * s_.gates() * s_.hidden;
+    return dgates_.data<T>() + (time_.offset(k) + row - base_) * dgates_rs_;
   }
   T* projected(int64_t k, int64_t row) const {
     return dr_.data<T>() + (time_.offset(k) + row - base_) * s_.output;
@@ -161,14 +162,36 @@ class Backward {
       std::memset(to.raw(), 0, to.nbytes());
   }
 
+  // What the cell of this block reads. Where a row holds many blocks, its lines are far apart: of these
+  // buffers the block has a share of the step that comes next.
+  Wanted to_read(int64_t k, int64_t row, int64_t end, int64_t block) const {
+    Wanted next;
+    if (r_panels_) return next;
+    const int64_t H = s_.hidden, all = time_.size(k), rs = s_.gates() * H;
+    const int64_t first = block * h_panels_.width(), units = h_panels_.columns(block);
+    for (int64_t u = first; lstm_ && u < first + units; u += kLanes) {
+      const int64_t n = std::min(kLanes, H - u);
+      next.add(gates_ + (time_.offset(k) * H + u * all + row * n) * kRnnKept,
+               (end - row) * n * kRnnKept);
+      if (k > 0)
+        next.add(c_ + time_.offset(k - 1) * H + u * time_.size(k - 1) + row * n, (end - row) * n);
+    }
+    if (split_.block_work > 0 || k == 0) return next;
+    const int64_t rows = std::min(end, time_.size(k - 1)) - row, blocks = h_panels_.blocks();
+    const int64_t at = time_.offset(k - 1) + row;
+    if (gy_.defined()) next.add_part(gy_.data<T>() + at * H, rows * H, block, blocks);
+    if (cell_ == Cell::gru) next.add_part(gates_ + at * rs, rows * rs, block, blocks);
+    return next;
+  }
+
   // What the gates of step k pass on to the outputs of the step before, for a block of these.
-  void multiply(int64_t k, int64_t row, int64_t end, int64_t block) {
+  void multiply(int64_t k, int64_t row, int64_t end, int64_t block, const Wanted& next = {}) {
     if (row >= end) return;
-    const int64_t rs = s_.gates() * s_.hidden;
+    const int64_t rs = dgates_rs_;
     const T* from = k < end_ ? dgates(k, row) : boundary_.data<T>() + row * rs;
     h_panels_.multiply(0, block, end - row, 0, h_panels_.depth(), from, rs,
                        dh_.data<T>() + row * s_.output + block * h_panels_.width(), s_.output,
-                       cell_ != Cell::gru);
+                       cell_ != Cell::gru, false, next);
   }
 
   void keep_projected(int64_t k, int64_t row, int64_t end, int64_t block) {
@@ -188,7 +211,7 @@ class Backward {
     const int64_t H = s_.hidden, rs = s_.gates() * H, first = block * panels.width();
     RnnTile<T> tile = {};
     tile.units = panels.columns(block);
-    tile.gate = H, tile.gates_rs = rs, tile.state_rs = H;
+    tile.gate = H, tile.gates_rs = rs, tile.dgates_rs = dgates_rs_, tile.state_rs = H;
     tile.bias_grad = bias_grad_.data<T>() + row / split_.group * rs + first;
     // Sequences that have a step before this one, then those that start here.
     const int64_t middle = std::clamp(time_.continued(k), row, end);
@@ -229,7 +252,7 @@ class Backward {
     const bool apart = cell_ == Cell::gru;
     GemmArgs<T> args;
     args.m = rows, args.n = s_.input, args.k = (apart ? 2 : s_.gates()) * H;
-    args.a = dgates_.data<T>(), args.a_rs = s_.gates() * H;
+    args.a = dgates_.data<T>(), args.a_rs = dgates_rs_;
     args.b = w_ih_.data<T>(), args.b_rs = s_.input;
     args.c = call_.out(kDx).data<T>() + base_ * s_.input, args.c_rs = s_.input;
     gemm(args);
@@ -241,7 +264,7 @@ class Backward {
   }
 
   void add_weights(WeightGradients<T>& weights, int64_t rows) {
-    const int64_t P = s_.output, rs = s_.gates() * s_.hidden;
+    const int64_t P = s_.output, rs = dgates_rs_;
     const auto add = [&](int64_t from, int64_t n, const T* h) {
       std::vector<const T*> a;
       if (wanted(kDwih)) a.push_back(x_.data<T>() + (base_ + from) * s_.input);
@@ -299,7 +322,9 @@ class Backward {
   Panels<T> h_panels_;
   std::optional<Panels<T>> r_panels_;
   const int64_t chunk_;  // steps
-  // Gradients of the gates: of the steps of a chunk, and of the one that came before it.
+  // Gradients of the gates: of the steps of a chunk, and of the one that came before it. Rows are an odd
+  // number of lines apart, so that they do not fall on the same sets of L1.
+  const int64_t dgates_rs_;
   const Tensor dgates_, boundary_;
   const Tensor dstate_;
   const int64_t groups_;

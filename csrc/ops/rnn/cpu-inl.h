@@ -95,7 +95,7 @@ void lstm_backward(const RnnTile<typename V::Scalar>& t) {
     for (int64_t r = 0; r < t.rows; ++r) {
       const int64_t s = r * t.state_rs + u, row = (t.row + r) * n;
       const T* at = t.kept + (u * t.step_rows + row) * kRnnKept;
-      T* to = t.dgates + r * t.gates_rs + u;
+      T* to = t.dgates + r * t.dgates_rs + u;
       const V squashed = load_part<V>(at + 4 * n, n);
       const V o = load_part<V>(at + 3 * n, n);
       const V dh = load_part<V>(t.dh + s, n) + load_or_zero<V>(t.dy, s, n);
@@ -155,7 +155,7 @@ void gru_backward(const RnnTile<typename V::Scalar>& t) {
     V sum_r = zero<V>(), sum_z = zero<V>(), sum_h = zero<V>(), sum_n = zero<V>();
     for (int64_t row = 0; row < t.rows; ++row) {
       const typename V::Scalar* at = t.gates + row * t.gates_rs + u;
-      typename V::Scalar* to = t.dgates + row * t.gates_rs + u;
+      typename V::Scalar* to = t.dgates + row * t.dgates_rs + u;
       const int64_t s = row * t.state_rs + u;
       const V r = load_part<V>(at, n), z = load_part<V>(at + t.gate, n);
       const V next = load_part<V>(at + 2 * t.gate, n), h_n = load_part<V>(at + 3 * t.gate, n);
@@ -225,7 +225,7 @@ void rnn_backward(const RnnTile<typename V::Scalar>& t) {
       const int64_t s = r * t.state_rs + u;
       const V dh = load_part<V>(t.dh + s, n) + load_or_zero<V>(t.dy, s, n);
       const V d = F::gradient(dh, load_part<V>(t.gates + r * t.gates_rs + u, n));
-      store_part(t.dgates + r * t.gates_rs + u, d, n);
+      store_part(t.dgates + r * t.dgates_rs + u, d, n);
       sum = sum + d;
     }
     add_part(t.bias_grad + u, sum, n);

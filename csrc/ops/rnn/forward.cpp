@@ -227,16 +227,26 @@ class Forward {
     for (int64_t b = block; b < block_end; ++b) units(k, row, end, b, from, before);
   }
 
-  // Products of the rows of x and of h with the panels of gate g.
+  // Products of the rows of x and of h with the panels of the gates before `end`, in one tile.
+  void multiply_gates(int end, int64_t block, int64_t rows, const Operands& from, T* to, int64_t rs,
+                      const Wanted& next) const {
+    const int64_t P = s_.output, X = joined_;
+    const bool h = from.h != nullptr;
+    if (gather_) {
+      panels_.multiply_parts(0, end, block, rows, 0, X + (h ? P : 0), from.x, from.x_rs, to, rs,
+                             true, next);
+      return;
+    }
+    panels_.multiply_parts(0, end, block, rows, 0, X, from.x, from.x_rs, to, rs, true);
+    if (h)
+      panels_.multiply_parts(0, end, block, rows, X, P, from.h, from.h_rs, to, rs, false, next);
+  }
+
+  // Those of gate g alone, that of h `apart` if it is not to be added.
   void multiply(int g, int64_t block, int64_t rows, const Operands& from, T* to, T* apart,
                 int64_t rs) const {
     const int64_t P = s_.output;
     const bool h = from.h != nullptr;
-    if (gather_ && apart == nullptr) {
-      panels_.multiply(g, block, rows, 0, joined_ + (h ? P : 0), from.x, from.x_rs, to, rs, true,
-                       true);
-      return;
-    }
     if (joined_ > 0)
       panels_.multiply(g, block, rows, 0, joined_, from.x, from.x_rs, to, rs, true, true);
     if (h)
@@ -244,6 +254,24 @@ class Forward {
                        apart != nullptr, joined_ > 0);
     else if (apart != nullptr)
       for (int64_t r = 0; r < rows; ++r) std::fill_n(apart + r * rs, panels_.columns(block), T{0});
+  }
+
+  // What the cell of this block writes. Where a row holds many blocks, its lines are far apart: of these
+  // buffers the block has a share of the step after this one.
+  Wanted wanted(int64_t k, int64_t row, int64_t block, const RnnTile<T>& tile) const {
+    Wanted next;
+    for (int64_t u = 0; tile.kept != nullptr && u < tile.units; u += kLanes) {
+      const int64_t n = std::min(kLanes, tile.units - u), first = u * tile.step_rows + row * n;
+      next.add(tile.kept + first * kRnnKept, tile.rows * n * kRnnKept);
+      next.add(tile.state + first, tile.rows * n);
+    }
+    if (split_.block_work > 0 || k + 1 == time_.steps()) return next;
+    const int64_t rows = std::min(tile.rows, time_.continuing(k) - row), P = s_.output;
+    const int64_t at = time_.offset(k + 1) + row, blocks = panels_.blocks();
+    next.add_part(y_ + at * P, rows * P, block, blocks);
+    if (keep_ && cell_ == Cell::gru)
+      next.add_part(gates_ + at * tile.gates_rs, rows * tile.gates_rs, block, blocks);
+    return next;
   }
 
   void units(int64_t k, int64_t row, int64_t end, int64_t block, const Operands& from,
@@ -255,17 +283,12 @@ class Forward {
     tile.gate = H, tile.gates_rs = rs, tile.state_rs = H;
     // The products stay in a tile of their own, in L1, unless those of x are there already.
     T* sums = from.sums;
-    tile.sum = rows * width_, tile.sums_rs = width_;
+    tile.sum = width_, tile.sums_rs = s_.gates() * width_;
     if (joined_ == 0) {
       sums = input_sums_.data<T>() + at * rs + first;
       tile.sum = H, tile.sums_rs = rs;
     }
     tile.sums = sums;
-    for (int g = 0; g < weight_gates(cell_); ++g) {
-      // gru multiplies the recurrent part of its last gate by another one first.
-      T* apart = cell_ == Cell::gru && g == 2 ? sums + 3 * tile.sum : nullptr;
-      multiply(g, block, rows, from, sums + g * tile.sum, apart, tile.sums_rs);
-    }
     tile.bias = weights_.bias.template data<T>() + first;
     if (lstm_) {
       tile.row = row, tile.step_rows = c_rows(k);
@@ -278,6 +301,16 @@ class Forward {
       if (cell_ == Cell::gru && before.h != nullptr) tile.previous = before.h + first;
     }
     tile.output = (weights_.projection ? hidden_ + kept_row(k, row) * H : y_ + at * H) + first;
+    // gru multiplies the recurrent part of its last gate by another one first.
+    const bool apart = cell_ == Cell::gru;
+    int g = 0;
+    if (joined_ > 0) {
+      g = weight_gates(cell_) - (apart ? 1 : 0);
+      multiply_gates(g, block, rows, from, sums, tile.sums_rs, wanted(k, row, block, tile));
+    }
+    for (; g < weight_gates(cell_); ++g)
+      multiply(g, block, rows, from, sums + g * tile.sum,
+               apart && g == 2 ? sums + 3 * tile.sum : nullptr, tile.sums_rs);
     table<T>().forward[static_cast<int>(cell_)](tile);
   }
 

@@ -30,10 +30,11 @@ struct RnnTile {
   T* state;   // lstm: c, as c before [units / vector][rows of its step][units]
   T* output;  // lstm, gru: h
   // Backward.
-  const T* dy;   // gradient of the output from outside, or null
-  T* dh;         // what later steps add to it; gru leaves the part that bypasses the gates here
-  T* dstate;     // lstm: gradient of c, to that of the c before
-  T* dgates;     // of the gates before their nonlinearity; gru: r z, recurrent n, n
+  const T* dy;  // gradient of the output from outside, or null
+  T* dh;        // what later steps add to it; gru leaves the part that bypasses the gates here
+  T* dstate;    // lstm: gradient of c, to that of the c before
+  T* dgates;    // of the gates before their nonlinearity; gru: r z, recurrent n, n
+  int64_t dgates_rs;
   T* bias_grad;  // column sums of dgates are added here
 };
 

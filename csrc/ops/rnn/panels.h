@@ -15,10 +15,26 @@ inline Scratch& tile_scratch() {
   return scratch;
 }
 
+// What is read or written after a product, and so asked for while it runs: as much as has room here.
+struct Wanted {
+  GemmRun runs[8];
+  int count = 0;
+  template <class T>
+  void add(const T* at, int64_t n) {
+    if (n > 0 && count < 8) runs[count++] = {at, n * static_cast<int64_t>(sizeof(T))};
+  }
+  // One of `parts` parts of it.
+  template <class T>
+  void add_part(const T* at, int64_t n, int64_t part, int64_t parts) {
+    add(at + n / parts * part, n / parts);
+  }
+};
+
 template <class T>
 class Panels {
  public:
-  // B [k, n] of `parts` matrices, to be filled by pack. `width` comes from block_width.
+  // B [k, n] of `parts` matrices, to be filled by pack. `width` comes from block_width. The panels of a
+  // block lie part after part, so that one product takes the same block of several parts.
   Panels(int64_t k, int64_t n, int64_t width, int parts = 1)
       : kernels_(gemm_kernels_of<T>()),
         k_(k),
@@ -26,16 +42,21 @@ class Panels {
         width_(width),
         panel_(kernels_.blocking.vectors * kLanes),
         stride_(k * panel_ + kLanes),
-        part_((n + panel_ - 1) / panel_ * stride_),
-        buffer_(Tensor::empty({parts * part_}, DTypeOf<T>::value)) {}
+        part_((width + panel_ - 1) / panel_ * stride_),
+        parts_(parts),
+        buffer_(Tensor::empty({blocks() * parts * part_}, DTypeOf<T>::value)) {}
 
   // Rows [first, first + k) of every part, one below the other in `w` (part p begins at
   // p part_stride): element (i, j) is w[i rs + j cs].
   void pack(int64_t first, int64_t k, const T* w, int64_t rs, int64_t cs, int64_t part_stride = 0) {
-    const int parts = static_cast<int>(buffer_.numel() / part_);
-    for (int p = 0; k > 0 && p < parts; ++p)
-      kernels_.pack_b(k, n_, w + p * part_stride, rs, cs, panel_, stride_,
-                      buffer_.data<T>() + p * part_ + first * panel_);
+    if (k == 0) return;
+    // Blocks of a single part are one run of panels.
+    const int64_t step = parts_ == 1 ? n_ : width_;
+    for (int64_t j = 0; j < n_; j += step) {
+      for (int p = 0; p < parts_; ++p)
+        kernels_.pack_b(k, std::min(step, n_ - j), w + p * part_stride + j * cs, rs, cs, panel_,
+                        stride_, at(p, j / width_) + first * panel_);
+    }
   }
 
   // Columns of a block, a tile wide, for products of `rows` rows of n columns.
@@ -54,13 +75,41 @@ class Panels {
   // c (+)= a B for rows [first, first + k) of B and the columns of one block; c is at its first
   // column. One chain over k. `padded`: c has room for whole blocks.
   void multiply(int part, int64_t block, int64_t rows, int64_t first, int64_t k, const T* a,
-                int64_t a_rs, T* c, int64_t c_rs, bool from_zero, bool padded = false) const {
-    if (rows == 0) return;
-    // Panels end with whole vectors; those after the last do not exist.
+                int64_t a_rs, T* c, int64_t c_rs, bool from_zero, bool padded = false,
+                const Wanted& next = {}) const {
     const int64_t columns = this->columns(block);
+    // Panels end with whole vectors; those after the last do not exist.
+    const int64_t n = padded ? (columns + kLanes - 1) / kLanes * kLanes : columns;
+    product(part, block, rows, n, first, k, a, a_rs, c, c_rs, from_zero, next);
+  }
+  // The same for parts [part, end), each in a column of width() of c, which has room for all of them.
+  void multiply_parts(int part, int end, int64_t block, int64_t rows, int64_t first, int64_t k,
+                      const T* a, int64_t a_rs, T* c, int64_t c_rs, bool from_zero,
+                      const Wanted& next = {}) const {
+    if (width_ % panel_ == 0 && n_ - block * width_ > width_ - panel_) {
+      product(part, block, rows, (end - part) * width_, first, k, a, a_rs, c, c_rs, from_zero,
+              next);
+      return;
+    }
+    for (; part < end; ++part, c += width_)
+      multiply(part, block, rows, first, k, a, a_rs, c, c_rs, from_zero, true);
+  }
+
+ private:
+  static constexpr int64_t kPieceBytes = 20480;
+  static constexpr int64_t kLanes = 64 / static_cast<int64_t>(sizeof(T));
+
+  T* at(int part, int64_t block) const {
+    return buffer_.data<T>() + (block * parts_ + part) * part_;
+  }
+
+  void product(int part, int64_t block, int64_t rows, int64_t n, int64_t first, int64_t k,
+               const T* a, int64_t a_rs, T* c, int64_t c_rs, bool from_zero,
+               const Wanted& next) const {
+    if (rows == 0) return;
     GemmBlock<T> b = {};
     b.m = rows;
-    b.n = padded ? (columns + kLanes - 1) / kLanes * kLanes : columns;
+    b.n = n;
     b.a_rs = a_rs;
     b.a_cs = 1;
     b.b_rs = panel_;
@@ -68,13 +117,19 @@ class Panels {
     b.vectors = static_cast<int>(width_ / kLanes);
     b.c = c;
     b.c_rs = c_rs;
-    const T* panels =
-        buffer_.data<T>() + part * part_ + block * width_ / panel_ * stride_ + first * panel_;
+    b.at_hand = true;
+    const T* panels = at(part, block) + first * panel_;
     // Pieces of a panel that stay in L1 while the rows pass by.
     const int64_t most =
         std::max<int64_t>(64, kPieceBytes / (width_ * static_cast<int64_t>(sizeof(T))));
     const int64_t pieces = std::max<int64_t>(1, (k + most - 1) / most);
     const int64_t step = (k + pieces - 1) / pieces;
+    GemmFetch fetch = {next.runs, next.runs + next.count, 0, 0};
+    const int64_t tiles = pieces * ((rows + kernels_.blocking.rows - 1) / kernels_.blocking.rows) *
+                          ((n + width_ - 1) / width_);
+    for (const GemmRun* run = fetch.run; run != fetch.end; ++run) fetch.step += run->bytes;
+    fetch.step = (fetch.step / tiles / 64 + 1) * 64;
+    b.next = next.count > 0 ? &fetch : nullptr;
     int64_t p = 0;
     do {
       b.k = std::min(step, k - p);
@@ -86,16 +141,13 @@ class Panels {
     } while (p < k);
   }
 
- private:
-  static constexpr int64_t kPieceBytes = 20480;
-  static constexpr int64_t kLanes = 64 / static_cast<int64_t>(sizeof(T));
-
   const GemmKernelsOf<T>& kernels_;
   int64_t k_, n_, width_;
   int64_t panel_;  // columns of a panel
   // From panel to panel, a line more than a panel holds: those of a tile fall on different sets of L1.
   int64_t stride_;
-  int64_t part_;  // elements of a part
+  int64_t part_;  // elements of a block of one part
+  int parts_;
   Tensor buffer_;
 };
 

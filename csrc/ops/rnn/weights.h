@@ -24,10 +24,12 @@ struct WeightGradient {
 template <class T>
 class WeightGradients {
  public:
-  WeightGradients(int gates, int64_t hidden, std::vector<WeightGradient<T>> list)
+  // Rows of dG are dg_rs apart.
+  WeightGradients(int gates, int64_t hidden, int64_t dg_rs, std::vector<WeightGradient<T>> list)
       : kernels_(gemm_kernels_of<T>()),
         gates_(gates),
         hidden_(hidden),
+        dg_rs_(dg_rs),
         panel_(kernels_.blocking.vectors * kLanes),
         padded_((hidden + panel_ - 1) / panel_ * panel_),
         list_(std::move(list)),
@@ -54,7 +56,7 @@ class WeightGradients {
       std::vector<const T*> from = a;
       for (size_t o = 0; o < from.size(); ++o)
         if (from[o] != nullptr) from[o] += row * list_[o].width;
-      add_chunk(dg + row * gates_ * hidden_, n, from);
+      add_chunk(dg + row * dg_rs_, n, from);
     }
   }
 
@@ -124,8 +126,7 @@ class WeightGradients {
         // Panels a line more apart than they are long, so that their rows fall on different sets of L1.
         const int64_t stride = rows * panel_ + kLanes;
         T* b = static_cast<T*>(tile_scratch().reserve(at(block.n / panel_ * stride) * sizeof(T)));
-        kernels_.pack_b(rows, n, dg + gate * hidden_ + column, gates_ * hidden_, 1, panel_, stride,
-                        b);
+        kernels_.pack_b(rows, n, dg + gate * hidden_ + column, dg_rs_, 1, panel_, stride, b);
         block.a_packed = true;
         block.b = b, block.b_rs = panel_, block.b_panel = stride;
         block.vectors = static_cast<int>(panel_ / kLanes);
@@ -145,7 +146,7 @@ class WeightGradients {
   }
 
   const GemmKernelsOf<T>& kernels_;
-  const int64_t gates_, hidden_, panel_, padded_;
+  const int64_t gates_, hidden_, dg_rs_, panel_, padded_;
   const std::vector<WeightGradient<T>> list_;
   std::vector<bool> started_;  // whether there are sums of a weight yet
   std::vector<Slice> slices_;
