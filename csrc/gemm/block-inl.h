@@ -76,8 +76,7 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
     copy_few(bias, cols, edge_bias + skip);
     bias = edge_bias;
   }
-  // A in place is read for the first time beside the first columns.
-  const bool ahead = c == block.c && !block.a_packed && block.a_cs == 1;
+  const bool ahead = block.a_far && c == block.c && block.a_cs == 1;
   GemmTile<T> tile = {block.k,       block.a, block.a_rs, block.a_cs,      b,    b_rs,
                       block.b_panel, c,       block.c_rs, block.from_zero, bias, block.relu};
   for (int64_t q = 0; q < panels.count; ++q) {

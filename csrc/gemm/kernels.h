@@ -32,6 +32,7 @@ struct GemmBlock {
   const T* a;
   int64_t a_rs, a_cs;
   bool a_packed;  // by pack_a: a_rs and a_cs are not used
+  bool a_far;     // nothing has read A yet: the first columns fetch its next rows
   const T* b;
   int64_t b_rs, b_panel;
   int vectors;  // of a tile

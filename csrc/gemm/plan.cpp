@@ -32,6 +32,11 @@ constexpr int64_t kSlabBytes = int64_t{1} << 22;
 
 // Cost of transposing one element, in vector fmas; measured on Zen 4.
 constexpr double kTransposeCost = 0.3;
+// The same of an element of C that is turned and then gets its bias in a pass of its own; more where C does
+// not stay in L1.
+constexpr double kTurnCost = 0.6;
+constexpr double kTurnFarCost = 2;
+constexpr int64_t kTurnNear = int64_t{1} << 14;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -154,7 +159,9 @@ GemmPlan plan_gemm(const GemmShape& given, const GemmBlocking& blocking) {
   GemmPlan plan = {};
   const int64_t lanes = 64 / given.item;
   const GemmShape other = turned_shape(given);
-  const double turning = 2 * kTransposeCost * static_cast<double>(given.m * given.n);
+  const int64_t elements = given.m * given.n;
+  const double turning = (elements * given.item <= kTurnNear ? kTurnCost : kTurnFarCost) *
+                         static_cast<double>(elements);
   plan.turned =
       !given.packed && cost(other, blocking.narrow) + turning < cost(given, blocking.narrow);
   const GemmShape s = plan.turned ? other : given;

@@ -149,6 +149,7 @@ class Task {
         load_b(p, k, j0 + j, std::min(plan_.nc, n - j));
         block_.c = plan_.turned ? turned_c_ + j : c + j;
         block_.c_rs = plan_.turned ? turned_rs_ : args_.c_rs;
+        block_.a_far = !plan_.pack_a && j == 0 && j0 == packed_.first_column;
         end.set(block_, p + k == args_.k, j0 + j);
         kernels_.block(block_);
       }
