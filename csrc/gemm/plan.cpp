@@ -26,6 +26,12 @@ constexpr int64_t kFewOwnTasks = 4;
 // share of the row.
 constexpr int64_t kPackVisit = 512;
 constexpr int64_t kPackVisitShare = 4;
+// A few rows of A stored by columns times many columns: k from which tasks of all rows pack their own columns of
+// B, and A, a piece at a time that stays in L2; columns of such a task and k of a piece.
+constexpr int64_t kFlatRows = 64;
+constexpr int64_t kFlatK = 512;
+constexpr int64_t kFlatColumns = 128;
+constexpr int64_t kFlatPiece = 256;
 // Packed B of the shared path, and of a slab of the blocked path.
 constexpr int64_t kSharedBytes = int64_t{3} << 20;
 constexpr int64_t kSlabBytes = int64_t{1} << 22;
@@ -194,12 +200,24 @@ GemmPlan plan_gemm(const GemmShape& given, const GemmBlocking& blocking) {
   } else {
     plan.pack_a = packs_a(s, blocking.kc, ceil_div(s.n, width));
   }
-  cut(s, plan, lanes, max_panels, blocking.nc / s.item);
+  const bool flat = plan.path == GemmPath::own && plan.pack_a && plan.pack_b && s.batch == 1 &&
+                    s.a_rs == 1 && s.m >= kFlatRows && plan.rows.panels <= max_panels &&
+                    s.n >= 4 * kFlatColumns && s.k >= kFlatK;
+  if (flat) {
+    plan.block_panels = plan.rows.panels;
+    plan.block_n = round_up(kFlatColumns, width);
+    plan.tasks_m = 1;
+    plan.tasks_n = ceil_div(s.n, plan.block_n);
+  } else {
+    cut(s, plan, lanes, max_panels, blocking.nc / s.item);
+  }
   if (plan.path == GemmPath::own && plan.pack_b && plan.tasks_m > 1) plan.path = GemmPath::shared_b;
 
   // Of few rows a B panel is read once, right after it was packed: small enough for L1.
   const bool once = plan.rows.panels == 1 && plan.pack_b && plan.path == GemmPath::own;
-  const int64_t kc = once ? std::max<int64_t>(64, 16384 / (width * s.item)) : blocking.kc;
+  const int64_t kc = once   ? std::max<int64_t>(64, 16384 / (width * s.item))
+                     : flat ? std::min(blocking.kc, kFlatPiece)
+                            : blocking.kc;
   const int64_t blocks = std::max<int64_t>(1, ceil_div(s.k, kc));
   plan.kc = std::max<int64_t>(1, round_up(ceil_div(s.k, blocks), 8));
   plan.nc = once ? width : plan.block_n;

@@ -260,6 +260,9 @@ TEST(large_and_threads) {
     check_case<float>({197, 230, 1030, a, Layout::rows, 1, true, true, Activation::relu}, {1, 3});
     check_case<double>({203, 193, 1100, a, Layout::columns}, {1, 2});
   }
+  // A few rows by columns: tasks of all rows pack both operands.
+  check_case<float>({70, 530, 777, Layout::columns, Layout::columns, 1, true}, {1, 3});
+  check_case<double>({131, 544, 600, Layout::columns, Layout::padded_rows, 1, false, true}, {1, 2});
   check_case<float>({300, 1100, 40, Layout::padded_rows, Layout::padded_rows}, {1, 2, 4});
   check_case<float>({1100, 70, 260, Layout::padded_columns, Layout::columns}, {1, 2, 4});
   check_case<float>({5, 2000, 700, Layout::rows, Layout::columns, 1, true}, {1, 2, 4});
