@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import pickle
 import random
 from pathlib import Path
@@ -165,6 +166,9 @@ def test_explain_and_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "arena" in text
     assert "'relu'" in text
     assert "fused[mul exp add]" in text
+    grads = annx.jit(lambda x: list(annx.autograd.grad(layer(x).sum(), [*layer.parameters()])))
+    grads(annx.ones(2, 3))
+    assert re.search(r"res\d+\(4, 3\), res\d+\(4,\) = linear_back", annx.debug.explain(grads))
     capsys.readouterr()
     annx.debug.trace(f, tmp_path / "t.json", annx.ones(2, 3))
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]

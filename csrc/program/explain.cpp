@@ -103,6 +103,7 @@ Line line_of(const Program& p, const Instruction& i) {
   for (int v : i.out) {
     if (!outs.empty()) outs += ", ";
     outs += value_name(p, v);
+    if (v >= 0) outs += shape_text(p.values[static_cast<size_t>(v)].shape);
   }
   for (int k = 0; k < i.in.size() && k < 8; ++k) {
     const int v = i.in[k];
@@ -110,15 +111,10 @@ Line line_of(const Program& p, const Instruction& i) {
     ins += value_name(p, v);
     if (v >= 0) ins += shape_text(p.values[static_cast<size_t>(v)].shape);
   }
-  if (i.in.size() > 8) ins += format(", … %d tensors", i.in.size());
+  if (i.in.size() > 8) ins += format(", … %d tensors in all", i.in.size());
   for (int v : i.in) line.bytes += bytes_of(p, v);
   for (int v : i.out) line.bytes += bytes_of(p, v);
-  std::string result;
-  if (i.out.size() > 0) {
-    result = outs;
-    result += shape_text(p.values[static_cast<size_t>(i.out[0])].shape);
-    result += " = ";
-  }
+  const std::string result = i.out.size() > 0 ? outs + " = " : "";
   if (i.fused) {
     line.name = "fused";
     std::string members;
