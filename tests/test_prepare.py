@@ -322,3 +322,20 @@ def test_explain_says_what_is_made_once() -> None:
         replayed = annx.jit(module.eval())
         replayed(inputs(0))
         assert "weights kept ready" not in annx.debug.explain(replayed)
+
+
+def test_predict_in_batches_joins_what_has_rows() -> None:
+    class Parts(nn.Module):
+        def forward(self, x: annx.Tensor) -> Any:
+            return {"rows": x * 2, "other": (None, 3, "name")}
+
+    found = annx.prepare(Parts()).predict(np.ones((5, 2), np.float32), batch_size=2)
+    assert found["rows"].shape == (5, 2)
+    assert found["other"] == (None, 3, "name")
+
+    class Single(nn.Module):
+        def forward(self, x: annx.Tensor) -> annx.Tensor:
+            return x.sum()
+
+    with pytest.raises(ValueError, match="outputs with a row per sample"):
+        annx.prepare(Single()).predict(np.ones((5, 2), np.float32), batch_size=2)

@@ -94,7 +94,7 @@ class Prepared:
             raise ValueError(f"[predict] expected batch_size >= 1 but got {batch_size}")
         starts = range(0, max(1, counts.pop()), batch_size)
         parts = [self(*[a[k : k + batch_size] for a in arrays]) for k in starts]
-        return pytree.map(lambda *t: np.concatenate([_array(x) for x in t]), *parts)
+        return pytree.map(_joined, *parts)
 
     def refresh(self) -> None:
         """Makes everything anew from the weights.
@@ -164,6 +164,15 @@ class Prepared:
 
 def _array(value: Any) -> Any:
     return value.numpy() if isinstance(value, Tensor) else value
+
+
+def _joined(*values: Any) -> Any:
+    """The rows of all batches; what is no Tensor is the first batch's."""
+    if not isinstance(values[0], Tensor):
+        return values[0]
+    if values[0].ndim == 0:
+        raise ValueError("[predict] expected outputs with a row per sample but got a single number")
+    return np.concatenate([value.numpy() for value in values])
 
 
 def prepare(module: Module, *example: Any, cache_size: int = 16) -> Prepared:
