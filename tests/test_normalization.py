@@ -142,6 +142,6 @@ def test_a_batch_that_is_refused_leaves_no_trace_in_statistics(momentum: float |
     norm = nn.BatchNorm1d(3, momentum=momentum)
     norm(annx.tensor(np.arange(12, dtype=np.float32).reshape(4, 3)))
     before = [b.tolist() for b in norm.buffers()]
-    with pytest.raises(ValueError, match="more than 1 value per channel"):
+    with pytest.raises(ValueError, match="more than 1 value per channel.*another batch_size"):
         norm(annx.ones(1, 3))
     assert [b.tolist() for b in norm.buffers()] == before

@@ -288,7 +288,8 @@ void check(const OpCall& c, bool training) {
   if (training) {
     ANNX_CHECK(Layout(x).count() > 1, value, "batch_norm",
                "expected more than 1 value per channel when training but got input of shape ",
-               x.shape());
+               x.shape(),
+               ": a last batch of one sample needs another batch_size, or to be left out");
   } else {
     ANNX_CHECK(c.has(1) && c.has(2), value, "batch_norm",
                "expected running_mean and running_var when training=False but got None");
