@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import pickle
 import random
+import re
 from pathlib import Path
 from typing import Any
 
