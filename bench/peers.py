@@ -30,6 +30,26 @@ AVX2_ONLY = {
 }
 
 
+# What their BLAS reads once, when it is loaded.
+BLAS_THREADS = (
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "OMP_NUM_THREADS",
+)
+
+
+def environment(names: Sequence[str], target: str, threads: Sequence[int]) -> dict[str, str]:
+    """What peers have to find when they are loaded, so that they run as annx does."""
+    found = dict(AVX2_ONLY) if names and target == "avx2" else {}
+    # One number of threads can be set so too where threadpoolctl does not change it later.
+    blas = any(name in ("numpy", "scipy", "sklearn") for name in names)
+    if blas and len(threads) == 1 and find_spec("threadpoolctl") is None:
+        found.update(dict.fromkeys(BLAS_THREADS, str(threads[0])))
+    return found
+
+
 def check(names: Sequence[str]) -> dict[str, str]:
     """Peer -> why it cannot take part, for those that cannot.
 
@@ -80,13 +100,13 @@ def threads(count: int, names: Sequence[str]) -> Iterator[list[str]]:
             stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(count)
         if any(name in ("numpy", "scipy", "sklearn") for name in names):
-            if find_spec("threadpoolctl") is None:
+            if find_spec("threadpoolctl") is not None:
+                stack.enter_context(module("threadpoolctl").threadpool_limits(count))
+            elif any(os.environ.get(name) != str(count) for name in BLAS_THREADS):
                 notes.append(
                     "threads of BLAS are as they are: threadpoolctl is not installed "
                     "(pip install threadpoolctl)"
                 )
-            else:
-                stack.enter_context(module("threadpoolctl").threadpool_limits(count))
         if "jax" in names:
             notes.append("threads of jax follow the process's affinity")
         yield notes

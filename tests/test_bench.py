@@ -476,3 +476,21 @@ def test_run_writes_json(tmp_path: pathlib.Path) -> None:
 def test_nothing_of_annx_imports_it() -> None:
     code = "import annx, annx.cli, sys; sys.exit(any('annx.bench' in m for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_peers_are_told_their_threads_where_they_cannot_be_set_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    told = peers.environment(["numpy"], "", [1])
+    assert told == dict.fromkeys(peers.BLAS_THREADS, "1")
+    assert peers.environment(["torch"], "", [1]) == {}
+    assert peers.environment(["numpy"], "", [1, 2]) == {}
+    assert peers.environment(["numpy"], "avx2", [1]) == {**peers.AVX2_ONLY, **told}
+    assert peers.environment([], "avx2", [1]) == {}
+    for name in peers.BLAS_THREADS:
+        monkeypatch.setenv(name, "1")
+    with peers.threads(1, ["numpy"]) as notes:
+        assert notes == []
+    with peers.threads(2, ["numpy"]) as notes:
+        assert "threads of BLAS are as they are" in notes[0]
