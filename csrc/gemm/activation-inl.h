@@ -1,6 +1,20 @@
 // The activations a GEMM can end with: operation by operation the formulas of the elementwise ops
 // (ops/activation/rows.def), so that a fused and an unfused layer agree to the bit.
 
+// The sum or product with another matrix that a GEMM can end with.
+struct CombineAdd {
+  template <class V>
+  ANNX_INLINE_MEMBER V operator()(V x, V other) const {
+    return x + other;
+  }
+};
+struct CombineMultiply {
+  template <class V>
+  ANNX_INLINE_MEMBER V operator()(V x, V other) const {
+    return x * other;
+  }
+};
+
 // NaN stays NaN: max returns its second operand when unordered.
 template <class V>
 ANNX_INLINE V activation_relu(V x) {

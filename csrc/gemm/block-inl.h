@@ -62,12 +62,16 @@ static void fetch_some(GemmFetch& fetch) {
 }
 
 // All rows of `vectors` panels of columns. Of the first panel's columns the first `skip` are left
-// alone, `cols` after them exist; the rest goes through a buffer. `bias` is that of c's columns.
+// alone, `cols` after them exist; the rest goes through a buffer. `column` is that of c.
 template <class V>
 static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels panels,
                           const typename V::Scalar* b, int64_t b_rs, int vectors, int64_t skip,
-                          int64_t cols, typename V::Scalar* c, const typename V::Scalar* bias) {
+                          int64_t cols, int64_t column) {
   using T = typename V::Scalar;
+  T* c = block.c + column;
+  const T* bias = block.bias == nullptr ? nullptr : block.bias + column;
+  GemmOther<T> other = block.other;
+  if (other.data != nullptr) other.data += column;
   const int64_t width = vectors * V::lanes;
   alignas(64) T edge[kGemmMaxRows * kGemmMaxVectors * V::lanes];
   alignas(64) T edge_bias[kGemmMaxVectors * V::lanes];
@@ -77,8 +81,9 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
     bias = edge_bias;
   }
   const bool ahead = block.a_far && c == block.c && block.a_cs == 1;
-  GemmTile<T> tile = {block.k,       block.a, block.a_rs, block.a_cs,      b,    b_rs,
-                      block.b_panel, c,       block.c_rs, block.from_zero, bias, block.relu};
+  GemmTile<T> tile = {block.k, block.a,       block.a_rs, block.a_cs, b,
+                      b_rs,    block.b_panel, c,          block.c_rs, block.from_zero,
+                      bias,    block.relu,    {}};
   for (int64_t q = 0; q < panels.count; ++q) {
     const int64_t rows = panels.rows + (q < panels.extra ? 1 : 0);
     if (block.a_packed) {
@@ -92,6 +97,8 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
       // C arrives while the chains run, and the next rows of A before they begin.
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < cols; j += V::lanes) __builtin_prefetch(c + i * block.c_rs + j, 1);
+        for (int64_t j = 0; other.data != nullptr && j < cols; j += V::lanes)
+          __builtin_prefetch(other.data + i * other.rs + j);
       }
       if (ahead && q + 1 < panels.count) {
         const T* next = tile.a + rows * (block.a_packed ? block.k : block.a_rs);
@@ -103,6 +110,7 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
     }
     if (cols == width) {
       tile.c = c;
+      tile.other = other;
       kernel(tile);
     } else {
       if (!block.from_zero) {
@@ -117,9 +125,12 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
       for (int64_t i = 0; i < rows; ++i) {
         copy_few(edge + i * width + skip, cols, c + i * block.c_rs);
       }
+      if (other.data != nullptr)
+        gemm_combine<V>({rows, cols, c, block.c_rs, 1, nullptr, Activation::none, other});
     }
     tile.a += rows * (block.a_packed ? block.k : block.a_rs);
     c += rows * block.c_rs;
+    if (other.data != nullptr) other.data += rows * other.rs;
   }
 }
 
@@ -129,7 +140,6 @@ static void gemm_block(const GemmBlock<typename V::Scalar>& block) {
   int64_t count = block.n / V::lanes;
   const int64_t rest = block.n - count * V::lanes;
   const bool narrow = rest > 0 && narrow_tail<V>(block, rest);
-  const auto bias_of = [&](int64_t j) { return block.bias == nullptr ? nullptr : block.bias + j; };
   if (!narrow && block.b_tail == nullptr) count = (block.n + V::lanes - 1) / V::lanes;
   // Tiles of more than one vector begin with a panel: all but the last hold whole panels.
   int64_t v = 0;
@@ -140,23 +150,25 @@ static void gemm_block(const GemmBlock<typename V::Scalar>& block) {
     const int64_t cols = left < vectors * V::lanes ? left : vectors * V::lanes;
     const auto* b =
         block.b + v / kBlocking.vectors * block.b_panel + v % kBlocking.vectors * V::lanes;
-    block_columns<V>(block, panels, b, block.b_rs, vectors, 0, cols, block.c + v * V::lanes,
-                     bias_of(v * V::lanes));
+    block_columns<V>(block, panels, b, block.b_rs, vectors, 0, cols, v * V::lanes);
     v += vectors;
   }
   const int64_t left = block.n - v * V::lanes;
-  if (narrow && (block.bias != nullptr || block.relu)) {
-    gemm_epilogue<V>({block.m, left, block.c + v * V::lanes, block.c_rs, 1, bias_of(v * V::lanes),
-                      block.relu ? Activation::relu : Activation::none});
+  if (narrow && (block.bias != nullptr || block.relu || block.other.data != nullptr)) {
+    const int64_t at = v * V::lanes;
+    auto other = block.other;
+    if (other.data != nullptr) other.data += at;
+    gemm_epilogue<V>({block.m, left, block.c + at, block.c_rs, 1,
+                      block.bias == nullptr ? nullptr : block.bias + at,
+                      block.relu ? Activation::relu : Activation::none, other});
   }
   if (left <= 0 || narrow) return;
   const int64_t skip = block.tail_overlaps ? V::lanes - left : 0;
   if (skip > 0 && block.from_zero) {
     // The columns of the panel before are computed again, to the same bits.
     block_columns<V>(block, panels, block.b_tail, block.b_tail_rs, 1, 0, V::lanes,
-                     block.c + block.n - V::lanes, bias_of(block.n - V::lanes));
+                     block.n - V::lanes);
   } else {
-    block_columns<V>(block, panels, block.b_tail, block.b_tail_rs, 1, skip, left,
-                     block.c + v * V::lanes, bias_of(v * V::lanes));
+    block_columns<V>(block, panels, block.b_tail, block.b_tail_rs, 1, skip, left, v * V::lanes);
   }
 }

@@ -1,4 +1,5 @@
-// What follows the chains: alpha, bias, then activation, in place over a block of C still in cache.
+// What follows the chains: alpha, bias, activation, then a sum or product, in place over a block of C still
+// in cache.
 
 struct EpilogueNone {
   template <class V>
@@ -68,10 +69,33 @@ ANNX_NOINLINE void epilogue_block(const GemmEpilogue<typename V::Scalar>& e, F a
   }
 }
 
+template <class V, class F>
+ANNX_NOINLINE void combine_block(const GemmEpilogue<typename V::Scalar>& e, F combine) {
+  using T = typename V::Scalar;
+  const int64_t left = e.cols % V::lanes, whole = e.cols - left;
+  T* p = e.c;
+  const T* other = e.other.data;
+  for (int64_t i = 0; i < e.rows; ++i, p += e.c_rs, other += e.other.rs) {
+    for (int64_t j = 0; j < whole; j += V::lanes)
+      store(p + j, combine(load<V>(p + j), load<V>(other + j)));
+    if (left == 0) continue;
+    alignas(64) T edge[V::lanes];
+    store(edge, combine(load_n<V>(p + whole, left), load_n<V>(other + whole, left)));
+    copy_few(edge, left, p + whole);
+  }
+}
+
 template <class V>
-static void gemm_epilogue(const GemmEpilogue<typename V::Scalar>& e) {
+static void gemm_combine(const GemmEpilogue<typename V::Scalar>& e) {
+  if (e.other.how == GemmCombine::add) combine_block<V>(e, CombineAdd{});
+  if (e.other.how == GemmCombine::multiply) combine_block<V>(e, CombineMultiply{});
+}
+
+template <class V>
+static void gemm_activation(const GemmEpilogue<typename V::Scalar>& e) {
   switch (e.activation) {
     case Activation::none:
+      if (e.bias == nullptr && e.alpha == 1) return;
       return epilogue_block<V>(e, EpilogueNone{});
     case Activation::relu:
       return epilogue_block<V>(e, EpilogueRelu{});
@@ -86,4 +110,10 @@ static void gemm_epilogue(const GemmEpilogue<typename V::Scalar>& e) {
     case Activation::silu:
       return epilogue_block<V>(e, EpilogueSilu{});
   }
+}
+
+template <class V>
+static void gemm_epilogue(const GemmEpilogue<typename V::Scalar>& e) {
+  gemm_activation<V>(e);
+  gemm_combine<V>(e);
 }

@@ -165,7 +165,7 @@ void run_blocked(const GemmArgs<T>& args, const GemmPlan& plan, const GemmKernel
             block.c = args.c + row * args.c_rs + j + col;
             block.c_rs = args.c_rs;
             block.from_zero = p == 0 && !args.accumulate;
-            const TileEnd<T> end(args);
+            const TileEnd<T> end(args, row);
             end.set(block, p + k == args.k, j + col);
             kernels.block(block);
             if (p + k == args.k) finish(args, kernels, row, block.m, j + col, block.n, end);
@@ -258,6 +258,7 @@ GemmArgs<T> chains_only(GemmArgs<T> args) {
   args.alpha = args.beta = 1;
   args.bias = nullptr;
   args.activation = Activation::none;
+  args.other = {};
   args.gradient = {};
   return args;
 }

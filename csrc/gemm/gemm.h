@@ -10,14 +10,14 @@
 //   gemm(args);
 //
 // Bits: element (i, j) is one chain of fma over p = 0 … k-1, from 0, or from c(i, j) when `accumulate`
-// is set; then times alpha; then one addition of bias[j]; then the activation; then the gradient. It
-// depends on no target, tile, thread count, stride or batch, nor on whether B was packed before. Only
+// is set; then times alpha; then one addition of bias[j]; then the activation; then the sum or product with
+// `other`; then the gradient. It depends on no target, tile, thread count, stride or batch, nor on whether B was packed before. Only
 // where split_k_chunk(m, n, k) is not 0 does the shape alone cut the chain: each chunk of that many p
 // is a chain (the first from 0 or c, the others from 0), and the chunks' results are added in
 // ascending order. With accumulate and alpha or beta other than 1, the chain starts from 0 and the
 // sum is (alpha chain) + (beta c), each product rounded.
 //
-// C overlaps neither A, B nor bias. Sizes may be 0: with k = 0 the product is 0. Strides may be
+// C overlaps neither A, B, bias nor other. Sizes may be 0: with k = 0 the product is 0. Strides may be
 // anything, 0 (broadcast) and negative included. Fast are operands with one stride of 1.
 #pragma once
 
@@ -45,6 +45,16 @@ struct GemmGradient {
   int64_t rs = 0;
 };
 
+// A matrix laid out as C with its own row stride, which is added to C or multiplied by it: a residual, or
+// the derivative of an activation. Not for batches.
+enum class GemmCombine : uint8_t { none, add, multiply };
+template <class T>
+struct GemmOther {
+  GemmCombine how = GemmCombine::none;
+  const T* data = nullptr;
+  int64_t rs = 0;
+};
+
 template <class T>
 struct GemmArgs {
   int64_t m = 0, n = 0, k = 0;
@@ -59,6 +69,7 @@ struct GemmArgs {
   T beta = 1;  // what c counts when accumulate is set
   const T* bias = nullptr;
   Activation activation = Activation::none;
+  GemmOther<T> other;
   GemmGradient<T> gradient;
 };
 

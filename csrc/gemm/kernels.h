@@ -43,9 +43,11 @@ struct GemmBlock {
   T* c;
   int64_t c_rs;
   bool from_zero;  // start the chains from 0, not from C
-  // What follows the chains, while a tile is in registers: adds bias [n], if not null, then max with 0.
+  // What follows the chains, while a tile is in registers: adds bias [n], if not null, then max with 0, then
+  // the sum or product with `other`.
   const T* bias;
   bool relu;
+  GemmOther<T> other;
   // A and C are in L1 or L2, so neither is fetched ahead; in their place, if not null, what `next` says.
   bool at_hand;
   GemmFetch* next;
@@ -67,7 +69,7 @@ struct GemmThin {
   bool from_zero;
 };
 
-// c = activation(alpha c + bias)
+// c = activation(alpha c + bias), then the sum or product with `other`
 template <class T>
 struct GemmEpilogue {
   int64_t rows, cols;
@@ -76,6 +78,7 @@ struct GemmEpilogue {
   T alpha;
   const T* bias;  // or null
   Activation activation;
+  GemmOther<T> other = {};
 };
 
 // out = grad activation'(saved); saved is the activation's output for relu, sigmoid and tanh, else its

@@ -47,8 +47,8 @@ static void narrow_columns(const GemmBlock<T>& block, const T* b, int64_t b_rs, 
   alignas(64) T edge[kNarrowRows * kNarrow<T>];
   const int64_t at_once = block.a_packed ? kBlocking.rows : kNarrowRows;
   const int64_t count = (block.m + at_once - 1) / at_once;
-  GemmTile<T> tile = {block.k, block.a, block.a_rs, block.a_cs,      b,       b_rs,
-                      0,       c,       block.c_rs, block.from_zero, nullptr, false};
+  GemmTile<T> tile = {block.k, block.a,    block.a_rs,      block.a_cs, b,     b_rs, 0,
+                      c,       block.c_rs, block.from_zero, nullptr,    false, {}};
   for (int64_t q = 0; q < count; ++q) {
     const int64_t rows = block.m / count + (q < block.m % count ? 1 : 0);
     if (block.a_packed) {

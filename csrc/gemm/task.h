@@ -63,33 +63,48 @@ void pack_a_block(const GemmKernelsOf<T>& kernels, int64_t m, int64_t k, const T
   }
 }
 
-// The part of what follows the chains that a tile does before it is stored: bias, or bias and relu.
+// The part of what follows the chains that a tile does before it is stored: bias, then relu or nothing,
+// then the sum or product with another matrix.
 template <class T>
 struct TileEnd {
   const T* bias = nullptr;
   bool relu = false;
+  GemmOther<T> other;
 
   TileEnd() = default;
-  explicit TileEnd(const GemmArgs<T>& args) {
+  TileEnd(const GemmArgs<T>& args, int64_t row) {
     if (args.alpha != 1) return;
     bias = args.bias;
     relu = args.activation == Activation::relu;
+    if (args.other.data == nullptr || (args.activation != Activation::none && !relu)) return;
+    other = args.other;
+    other.data += row * other.rs;
   }
   void set(GemmBlock<T>& block, bool last, int64_t col) const {
     block.bias = last && bias != nullptr ? bias + col : nullptr;
     block.relu = last && relu;
+    block.other = {};
+    if (!last || other.data == nullptr) return;
+    block.other = other;
+    block.other.data += col;
   }
 };
 
-// alpha, bias, activation and gradient over rows x cols of C from (row, col) on, but for what tiles did.
+// alpha, bias, activation, `other` and gradient over rows x cols of C from (row, col) on, but for what tiles did.
 template <class T>
 void finish(const GemmArgs<T>& args, const GemmKernelsOf<T>& kernels, int64_t row, int64_t rows,
             int64_t col, int64_t cols, const TileEnd<T>& done = {}) {
   T* c = args.c + row * args.c_rs + col;
   const T* bias = args.bias == nullptr || done.bias != nullptr ? nullptr : args.bias + col;
   const Activation activation = done.relu ? Activation::none : args.activation;
-  if (bias != nullptr || activation != Activation::none || args.alpha != 1)
-    kernels.epilogue({rows, cols, c, args.c_rs, args.alpha, bias, activation});
+  GemmOther<T> combined;
+  if (args.other.data != nullptr && done.other.data == nullptr) {
+    combined = args.other;
+    combined.data += row * combined.rs + col;
+  }
+  if (bias != nullptr || activation != Activation::none || args.alpha != 1 ||
+      combined.data != nullptr)
+    kernels.epilogue({rows, cols, c, args.c_rs, args.alpha, bias, activation, combined});
   const GemmGradient<T>& gradient = args.gradient;
   if (gradient.saved == nullptr && gradient.grad == nullptr) return;
   GemmGradientBlock<T> block = {rows,      cols, c,         args.c_rs, c,
@@ -126,7 +141,7 @@ class Task {
                      plan_.turned ? turned_rs_ : args_.c_rs, !args_.accumulate});
     } else {
       // The columns of a turned product are rows of C.
-      const TileEnd<T> end = plan_.turned ? TileEnd<T>() : TileEnd<T>(args_);
+      const TileEnd<T> end = plan_.turned ? TileEnd<T>() : TileEnd<T>(args_, i0);
       chains(a, m, j0, n, c, end);
       if (!plan_.turned) return finish(args_, kernels_, i0, m, j0, n, end);
     }

@@ -12,6 +12,7 @@ struct GemmTile {
   bool from_zero;
   const T* bias;  // of the tile's columns, or null
   bool relu;
+  GemmOther<T> other;
 };
 
 // GCC would load all of A's elements ahead of the products and so run out of the 32 registers.
@@ -61,6 +62,18 @@ ANNX_INLINE void gemm_step(V (&acc)[R][NV], const typename V::Scalar* a, int64_t
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) acc[i][j] = fma(a_column[i], b_element, acc[i][j]);
     }
+  }
+}
+
+template <class V, int R, int NV, class F>
+ANNX_INLINE void combine_tile(V (&acc)[R][NV], const GemmOther<typename V::Scalar>& other,
+                              F combine) {
+  const typename V::Scalar* row = other.data;
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; ++j) acc[i][j] = combine(acc[i][j], load<V>(row + j * V::lanes));
+    row += other.rs;
   }
 }
 
@@ -122,6 +135,9 @@ ANNX_NOINLINE void gemm_tile(const GemmTile<typename V::Scalar>& tile) {
       for (int j = 0; j < NV; ++j) acc[i][j] = activation_relu(acc[i][j]);
     }
   }
+  if (tile.other.how == GemmCombine::add) combine_tile<V, R, NV>(acc, tile.other, CombineAdd{});
+  if (tile.other.how == GemmCombine::multiply)
+    combine_tile<V, R, NV>(acc, tile.other, CombineMultiply{});
   T* c = tile.c;
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {

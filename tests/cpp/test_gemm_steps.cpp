@@ -151,6 +151,58 @@ TEST(alpha_and_beta) {
   check_scaled<double>();
 }
 
+// The sum or product with another matrix, with a row stride of its own, comes after bias and activation,
+// whoever does it: tiles in registers, edges or a pass of its own. Alpha keeps tiles from it.
+template <class T>
+void check_other() {
+  for (const Size s : kSizes) {
+    const int64_t rs = s.n + 5;
+    const std::vector<T> a = values<T>(s.m * s.k, 12), b = values<T>(s.n * s.k, 13);
+    const std::vector<T> bias = values<T>(s.n, 14), before = values<T>(s.m * s.n, 15);
+    const std::vector<T> other = values<T>(s.m * rs, 16);
+    for (const bool transposed : {false, true}) {
+      for (const Activation activation : {Activation::none, Activation::relu, Activation::tanh}) {
+        for (const bool accumulate : {false, true}) {
+          for (const double alpha : {1.0, 0.375}) {
+            GemmArgs<T> args;
+            args.m = s.m, args.n = s.n, args.k = s.k;
+            args.a = a.data(), args.a_rs = s.k, args.b = b.data();
+            args.b_rs = transposed ? 1 : s.n, args.b_cs = transposed ? s.k : 1;
+            args.c_rs = s.n, args.alpha = static_cast<T>(alpha);
+            args.bias = transposed ? nullptr : bias.data();
+            args.activation = activation, args.accumulate = accumulate;
+            std::vector<T> plain = before;
+            args.c = plain.data();
+            gemm(args);
+            for (const GemmCombine how : {GemmCombine::add, GemmCombine::multiply}) {
+              std::vector<T> expected = plain;
+              for (int64_t i = 0; i < s.m * s.n; ++i) {
+                T& c = expected[static_cast<size_t>(i)];
+                const T o = other[static_cast<size_t>(i / s.n * rs + i % s.n)];
+                c = how == GemmCombine::add ? c + o : c * o;
+              }
+              args.other = {how, other.data(), rs};
+              everywhere([&] {
+                std::vector<T> c = before;
+                args.c = c.data();
+                gemm(args);
+                CHECK_MSG(same_bits(c, expected),
+                          "m=" << s.m << " n=" << s.n << " k=" << s.k << " activation="
+                               << static_cast<int>(activation) << " how=" << static_cast<int>(how));
+              });
+              args.other = {};
+            }
+          }
+        }
+      }
+    }
+  }
+}
+TEST(sum_or_product_with_another_matrix) {
+  check_other<float>();
+  check_other<double>();
+}
+
 double derivative(Activation activation, double x) {
   const double s = 1 / (1 + std::exp(-x));
   const double phi = std::exp(-x * x / 2) / std::sqrt(2 * M_PI);
