@@ -13,13 +13,14 @@ struct NormalizationTable {
   // y = (x - mean) * rstd * weight + bias, row by row; mean and rstd are written.
   void (*layer_norm)(const T* x, const T* weight, const T* bias, int64_t rows, int64_t n,
                      double eps, T* y, T* mean, T* rstd);
-  // dx, and (where not null) the sums over these rows of g * (x - mean) * rstd and of g.
+  // dx (plus other, where not null), and (where not null) the sums over these rows of g * (x - mean) * rstd
+  // and of g.
   void (*layer_norm_backward)(const T* g, const T* x, const T* weight, const T* mean, const T* rstd,
-                              int64_t rows, int64_t n, T* dx, T* dweight, T* dbias);
+                              const T* other, int64_t rows, int64_t n, T* dx, T* dweight, T* dbias);
   // The same without mean and bias; rstd is 1 / sqrt(mean of squares + eps).
   void (*rms_norm)(const T* x, const T* weight, int64_t rows, int64_t n, double eps, T* y, T* rstd);
-  void (*rms_norm_backward)(const T* g, const T* x, const T* weight, const T* rstd, int64_t rows,
-                            int64_t n, T* dx, T* dweight);
+  void (*rms_norm_backward)(const T* g, const T* x, const T* weight, const T* rstd, const T* other,
+                            int64_t rows, int64_t n, T* dx, T* dweight);
   // y = (x - mean) * scale + shift.
   void (*affine_columns)(const T* x, int64_t rows, int64_t width, const T* mean, const T* scale,
                          const T* shift, T* y);

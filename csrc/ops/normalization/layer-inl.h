@@ -13,6 +13,15 @@ struct NormalizeRowAffine {
   ANNX_INLINE_MEMBER V operator()(V x, V w, V b) const { return fma((x - mean) * rstd, w, b); }
 };
 
+// Rows that go through one step after another side by side, so that the steps of one, each of which waits
+// for the one before, overlap with those of others; their memory stays in L1.
+constexpr int64_t kRowsAtOnce = 8;
+template <class T>
+ANNX_INLINE int64_t rows_at_once(int64_t n) {
+  const int64_t fit = (int64_t{1} << 13) / (n * static_cast<int64_t>(sizeof(T)));
+  return fit > kRowsAtOnce ? kRowsAtOnce : fit < 1 ? 1 : fit;
+}
+
 // weight and bias are both null or both given.
 template <class V>
 void layer_norm(const typename V::Scalar* x, const typename V::Scalar* weight,
@@ -20,16 +29,23 @@ void layer_norm(const typename V::Scalar* x, const typename V::Scalar* weight,
                 typename V::Scalar* y, typename V::Scalar* mean, typename V::Scalar* rstd) {
   using T = typename V::Scalar;
   const auto count = static_cast<double>(n);
-  for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
-    mean[r] = static_cast<T>(sum_run<V>(x, n, SumIdentity<V>{}) / count);
-    const V m = splat<V>(mean[r]);
-    const double variance = sum_run<V>(x, n, SumRowDeviation<V>{m}) / count;
-    rstd[r] = static_cast<T>(1 / __builtin_sqrt(variance + eps));
-    const V s = splat<V>(rstd[r]);
-    if (weight) {
-      map3<V>(x, weight, bias, y, n, NormalizeRowAffine<V>{m, s});
-    } else {
-      map1<V>(x, y, n, NormalizeRow<V>{m, s});
+  const int64_t at_once = rows_at_once<T>(n);
+  for (int64_t first = 0; first < rows; first += at_once) {
+    const int64_t end = rows - first < at_once ? rows : first + at_once;
+    for (int64_t r = first; r < end; ++r)
+      mean[r] = static_cast<T>(sum_run<V>(x + r * n, n, SumIdentity<V>{}) / count);
+    for (int64_t r = first; r < end; ++r) {
+      const V m = splat<V>(mean[r]);
+      const double variance = sum_run<V>(x + r * n, n, SumRowDeviation<V>{m}) / count;
+      rstd[r] = static_cast<T>(1 / __builtin_sqrt(variance + eps));
+    }
+    for (int64_t r = first; r < end; ++r) {
+      const V m = splat<V>(mean[r]), s = splat<V>(rstd[r]);
+      if (weight) {
+        map3<V>(x + r * n, weight, bias, y + r * n, n, NormalizeRowAffine<V>{m, s});
+      } else {
+        map1<V>(x + r * n, y + r * n, n, NormalizeRow<V>{m, s});
+      }
     }
   }
 }
@@ -117,11 +133,13 @@ ANNX_INLINE LayerSums layer_sums(const LayerRow<V>& row, int64_t n, bool first,
   return total;
 }
 
+// `other`, if not null, is added to dx.
 template <class V>
 ANNX_INLINE void normalized_rows_backward(const typename V::Scalar* g, const typename V::Scalar* x,
                                           const typename V::Scalar* weight,
                                           const typename V::Scalar* mean,
-                                          const typename V::Scalar* rstd, int64_t rows, int64_t n,
+                                          const typename V::Scalar* rstd,
+                                          const typename V::Scalar* other, int64_t rows, int64_t n,
                                           typename V::Scalar* dx, typename V::Scalar* dweight,
                                           typename V::Scalar* dbias) {
   using T = typename V::Scalar;
@@ -133,27 +151,29 @@ ANNX_INLINE void normalized_rows_backward(const typename V::Scalar* g, const typ
     for (int64_t i = 0; i < n; i += V::lanes) {
       const int64_t count = n - i;
       const V gw = row.weighted(load_part<V>(g + i, count), i, count);
-      const V d = fnma(row.normalized(i, count), mean_gh, gw - mean_g);
-      store_part(dx + i, d * row.rstd, count);
+      V d = fnma(row.normalized(i, count), mean_gh, gw - mean_g) * row.rstd;
+      if (other) d = d + load_part<V>(other + i, count);
+      store_part(dx + i, d, count);
     }
+    if (other) other += n;
   }
 }
 
 template <class V>
 void layer_norm_backward(const typename V::Scalar* g, const typename V::Scalar* x,
                          const typename V::Scalar* weight, const typename V::Scalar* mean,
-                         const typename V::Scalar* rstd, int64_t rows, int64_t n,
-                         typename V::Scalar* dx, typename V::Scalar* dweight,
-                         typename V::Scalar* dbias) {
-  normalized_rows_backward<V>(g, x, weight, mean, rstd, rows, n, dx, dweight, dbias);
+                         const typename V::Scalar* rstd, const typename V::Scalar* other,
+                         int64_t rows, int64_t n, typename V::Scalar* dx,
+                         typename V::Scalar* dweight, typename V::Scalar* dbias) {
+  normalized_rows_backward<V>(g, x, weight, mean, rstd, other, rows, n, dx, dweight, dbias);
 }
 
 template <class V>
 void rms_norm_backward(const typename V::Scalar* g, const typename V::Scalar* x,
                        const typename V::Scalar* weight, const typename V::Scalar* rstd,
-                       int64_t rows, int64_t n, typename V::Scalar* dx,
-                       typename V::Scalar* dweight) {
-  normalized_rows_backward<V>(g, x, weight, nullptr, rstd, rows, n, dx, dweight, nullptr);
+                       const typename V::Scalar* other, int64_t rows, int64_t n,
+                       typename V::Scalar* dx, typename V::Scalar* dweight) {
+  normalized_rows_backward<V>(g, x, weight, nullptr, rstd, other, rows, n, dx, dweight, nullptr);
 }
 
 }  // namespace

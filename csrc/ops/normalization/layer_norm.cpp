@@ -1,6 +1,7 @@
 // Layer normalisation (Ba, Kiros and Hinton, 2016).
 #include <algorithm>
 
+#include "ops/normalization/backward.h"
 #include "ops/normalization/support.h"
 
 namespace annx {
@@ -50,7 +51,7 @@ Cost layer_norm_cost(const OpCall& c) {
   return {8 * n, 2 * n * static_cast<double>(itemsize(c.in(0).dtype()))};
 }
 
-// Inputs: g, x, weight?, mean, rstd. Outputs: dx, dweight, dbias; the last two are empty unless
+// Inputs: g, x, weight?, mean, rstd, other? (which a captured step may have added to dx). Outputs: dx, dweight, dbias; the last two are empty unless
 // attributes 1 and 2 ask for them. Attribute 0: the number of trailing dimensions.
 void backward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(1);
@@ -63,9 +64,10 @@ void backward_infer(const OpCall& c, OutputSpecs& specs) {
 template <class T>
 void backward(const OpCall& c) {
   const Tensor g = prepared(c, 0), x = prepared(c, 1), weight = prepared(c, 2);
-  const Tensor mean = prepared(c, 3), rstd = prepared(c, 4);
+  const Tensor mean = prepared(c, 3), rstd = prepared(c, 4), other = prepared(c, 5);
   T *dx = c.out(0).data<T>(), *dw = data_or_null<T>(c.out(1)), *db = data_or_null<T>(c.out(2));
-  layer_rows_backward<T>(g, x, weight, mean, rstd, row_length(x.shape(), c.attr(0)), dx, dw, db);
+  layer_rows_backward<T>(g, x, weight, mean, rstd, other, row_length(x.shape(), c.attr(0)), dx, dw,
+                         db);
 }
 
 void backward_kernel(const OpCall& c) {
@@ -133,6 +135,8 @@ TensorList layer_norm(const OpCall& c) {
 }
 
 }  // namespace
+
+const OpDef& layer_norm_backward_def() { return backward_def; }
 
 namespace def {
 

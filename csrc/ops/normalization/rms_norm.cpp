@@ -1,6 +1,7 @@
 // Root mean square normalisation (Zhang and Sennrich, 2019): layer normalisation without the mean.
 #include <algorithm>
 
+#include "ops/normalization/backward.h"
 #include "ops/normalization/support.h"
 
 namespace annx {
@@ -44,7 +45,7 @@ Cost rms_norm_cost(const OpCall& c) {
   return {5 * n, 2 * n * static_cast<double>(itemsize(c.in(0).dtype()))};
 }
 
-// Inputs: g, x, weight?, rstd. Attributes: trailing dimensions, whether dweight is wanted. Outputs:
+// Inputs: g, x, weight?, rstd, other? (which a captured step may have added to dx). Attributes: trailing dimensions, whether dweight is wanted. Outputs:
 // dx, dweight (empty unless wanted).
 void backward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(1);
@@ -55,10 +56,10 @@ void backward_infer(const OpCall& c, OutputSpecs& specs) {
 template <class T>
 void backward(const OpCall& c) {
   const Tensor g = prepared(c, 0), x = prepared(c, 1), weight = prepared(c, 2);
-  const Tensor rstd = prepared(c, 3);
+  const Tensor rstd = prepared(c, 3), other = prepared(c, 4);
   T *dx = c.out(0).data<T>(), *dw = data_or_null<T>(c.out(1));
-  layer_rows_backward<T>(g, x, weight, Tensor(), rstd, row_length(x.shape(), c.attr(0)), dx, dw,
-                         nullptr);
+  layer_rows_backward<T>(g, x, weight, Tensor(), rstd, other, row_length(x.shape(), c.attr(0)), dx,
+                         dw, nullptr);
 }
 
 void backward_kernel(const OpCall& c) {
@@ -123,6 +124,8 @@ TensorList rms_norm(const OpCall& c) {
 }
 
 }  // namespace
+
+const OpDef& rms_norm_backward_def() { return backward_def; }
 
 namespace def {
 

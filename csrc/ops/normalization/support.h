@@ -139,10 +139,10 @@ inline Dims check_trailing(const OpCall& c, const Ints& wanted, const char* op) 
 
 // Gradients of layer normalisation, or without a mean of root mean square normalisation, of rows of
 // n. dw and db may be null; they are summed over blocks of rows (a function of the shape), then over
-// blocks.
+// blocks. `other`, where it is defined, is added to dx.
 template <class T>
 void layer_rows_backward(const Tensor& g, const Tensor& x, const Tensor& weight, const Tensor& mean,
-                         const Tensor& rstd, int64_t n, T* dx, T* dw, T* db) {
+                         const Tensor& rstd, const Tensor& other, int64_t n, T* dx, T* dw, T* db) {
   const int64_t rows = rstd.numel();
   if (x.numel() == 0) {
     if (dw) std::fill_n(dw, n, T{0});
@@ -155,7 +155,7 @@ void layer_rows_backward(const Tensor& g, const Tensor& x, const Tensor& weight,
   const Tensor weights = reduce::scratch<T>(dw ? buffered : 0);
   const Tensor biases = reduce::scratch<T>(db ? buffered : 0);
   const T *gp = g.data<T>(), *xp = x.data<T>(), *wp = data_or_null<T>(weight);
-  const T *mp = data_or_null<T>(mean), *rp = rstd.data<T>();
+  const T *mp = data_or_null<T>(mean), *rp = rstd.data<T>(), *op = data_or_null<T>(other);
   const NormalizationTable<T>& kernel = kernels<T>();
   const int64_t grain = std::max<int64_t>(1, reduce::kGrain / (block * n));
   parallel_for(blocks, grain, [&](int64_t begin, int64_t end) {
@@ -164,10 +164,11 @@ void layer_rows_backward(const Tensor& g, const Tensor& x, const Tensor& weight,
       T* to_weight = !dw ? nullptr : blocks > 1 ? weights.data<T>() + k * n : dw;
       T* to_bias = !db ? nullptr : blocks > 1 ? biases.data<T>() + k * n : db;
       if (mp) {
-        kernel.layer_norm_backward(gp + at, xp + at, wp, mp + r, rp + r, count, n, dx + at,
-                                   to_weight, to_bias);
+        kernel.layer_norm_backward(gp + at, xp + at, wp, mp + r, rp + r, op ? op + at : nullptr,
+                                   count, n, dx + at, to_weight, to_bias);
       } else {
-        kernel.rms_norm_backward(gp + at, xp + at, wp, rp + r, count, n, dx + at, to_weight);
+        kernel.rms_norm_backward(gp + at, xp + at, wp, rp + r, op ? op + at : nullptr, count, n,
+                                 dx + at, to_weight);
       }
     }
   });
