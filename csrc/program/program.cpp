@@ -56,6 +56,7 @@ void optimize(Program& p) {
   join_slices(p);
   keep_derivatives(p);
   fuse_epilogues(p);
+  fold_combinations(p);
   share_dropout_masks(p);
   fuse_elementwise(p);
   reuse_dying_inputs(p);

@@ -6,6 +6,7 @@
 #include "gemm/kernels.h"
 #include "ops/activation/gradient.h"
 #include "ops/functional.h"
+#include "ops/matmul/linear.h"
 
 namespace annx {
 namespace {
@@ -54,6 +55,7 @@ void linear_run(const OpCall& c) {
   args.c = out.data<T>(), args.c_rs = args.n;
   if (bias.defined()) args.bias = bias.data<T>();
   args.activation = parse_activation(c.attr(0).text());
+  if (c.has(3)) args.other = {GemmCombine::add, c.in(3).data<T>(), args.n};
   if (c.prepared)
     gemm(args, *static_cast<const PackedMatrix<T>*>(c.prepared));
   else
@@ -94,9 +96,10 @@ Rows<T> rows_of(const Tensor& x, int64_t width) {
                       : Rows<T>{x.data<T>(), width, 1};
 }
 
-// linear_backward: inputs g, x, weight, bias?, saved?; outputs dx, dweight, dbias, each empty unless
+// linear_backward: inputs g, x, weight, bias?, saved?, other?; outputs dx, dweight, dbias, each empty unless
 // attribute 1, 2 or 3 asks for it. Attribute 0 is the activation, saved what its gradient reads: its
 // output for relu, sigmoid and tanh, else its input, which without `saved` is computed again with bias.
+// A captured step may let dx become dx + other or dx * other: attribute 4 is "none", "add" or "mul".
 void backward_infer(const OpCall& c, OutputSpecs& specs) {
   const DType t = c.in(1).dtype();
   const auto wanted = [&](int i, const Dims& shape) { return c.attr(i).b() ? shape : Dims{0}; };
@@ -181,6 +184,10 @@ void backward_run(const OpCall& c) {
     args.a = dz.data<T>(), args.a_rs = n;
     args.b = w.data<T>(), args.b_rs = w.stride(0), args.b_cs = w.stride(1);
     args.c = c.out(0).data<T>(), args.c_rs = k;
+    if (c.has(5)) {
+      const bool add = std::strcmp(c.attr(4).text(), "add") == 0;
+      args.other = {add ? GemmCombine::add : GemmCombine::multiply, c.in(5).data<T>(), k};
+    }
     gemm(args);
   }
   if (wants_w) {
@@ -253,7 +260,7 @@ void linear_rule(BackwardCall& b) {
   const TensorList grads =
       call_all(backward_def,
                {b.grad(), x, w, recomputes ? bias : Tensor(), reads_output ? b.output() : Tensor()},
-               {b.attr(0), Attr(b.needs(0)), Attr(b.needs(1)), Attr(needs_bias)});
+               {b.attr(0), Attr(b.needs(0)), Attr(b.needs(1)), Attr(needs_bias), Attr("none")});
   if (b.needs(0)) b.set(0, grads[0]);
   if (b.needs(1)) b.set(1, grads[1]);
   if (needs_bias) b.set(2, grads[2]);
@@ -261,10 +268,25 @@ void linear_rule(BackwardCall& b) {
 
 Cost linear_cost(const OpCall& c) {
   double bytes = static_cast<double>(c.in(0).nbytes() + c.in(1).nbytes() + c.out().nbytes());
+  if (c.has(3)) bytes += static_cast<double>(c.in(3).nbytes());
   return {2.0 * static_cast<double>(c.in(1).size(1)) * static_cast<double>(c.out().numel()), bytes};
 }
 
+const OpDef add_def = {.name = "linear_add",
+                       .signature = "",
+                       .doc = "",
+                       .infer = linear_infer,
+                       .kernel = linear_kernel,
+                       .cost = linear_cost,
+                       .flags = kInternal,
+                       .prepare = linear_prepare};
+
 }  // namespace
+
+const LinearOps& linear_ops() {
+  static const LinearOps ops = {&def::linear, &add_def, &backward_def};
+  return ops;
+}
 
 namespace def {
 
