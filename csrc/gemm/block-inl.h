@@ -48,17 +48,16 @@ static constexpr GemmTileKernel<V> kTiles[kGemmMaxRows + 1][kGemmMaxVectors + 1]
 // Chains that take longer than what is fetched meanwhile.
 static constexpr int64_t kFetchAhead = 64;
 
-static void fetch_some(GemmFetch& fetch) {
-  constexpr int64_t kLine = 64;
-  int64_t left = fetch.step;
-  while (left > 0 && fetch.run != fetch.end) {
-    const char* at = static_cast<const char*>(fetch.run->at) + fetch.done;
-    const int64_t rest = fetch.run->bytes - fetch.done, n = rest < left ? rest : left;
-    for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(at + i);
-    left -= n;
-    fetch.done += n;
-    if (n == rest) ++fetch.run, fetch.done = 0;
-  }
+// The part of a tile whose loop over k branches `times` times.
+template <class T>
+ANNX_INLINE void fetch_some(GemmFetch& fetch, int64_t times, GemmTile<T>& tile) {
+  tile.fetch_step = 0;
+  if (fetch.run == fetch.end || times == 0) return;
+  const int64_t rest = fetch.run->bytes - fetch.done, n = rest < fetch.step ? rest : fetch.step;
+  tile.fetch = static_cast<const char*>(fetch.run->at) + fetch.done;
+  tile.fetch_step = (n + times - 1) / times;
+  fetch.done += n;
+  if (n == rest) ++fetch.run, fetch.done = 0;
 }
 
 // All rows of `vectors` panels of columns. Of the first panel's columns the first `skip` are left
@@ -84,6 +83,7 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
   GemmTile<T> tile = {block.k, block.a,       block.a_rs, block.a_cs, b,
                       b_rs,    block.b_panel, c,          block.c_rs, block.from_zero,
                       bias,    block.relu,    {}};
+  tile.fetch = reinterpret_cast<const char*>(b);
   for (int64_t q = 0; q < panels.count; ++q) {
     const int64_t rows = panels.rows + (q < panels.extra ? 1 : 0);
     if (block.a_packed) {
@@ -92,7 +92,8 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
     }
     const GemmTileKernel<V> kernel = kTiles<V>[rows][vectors];
     if (block.at_hand) {
-      if (block.next != nullptr) fetch_some(*block.next);
+      if (block.next != nullptr)
+        fetch_some(*block.next, block.k / tile_steps(static_cast<int>(rows), vectors), tile);
     } else if (block.k >= kFetchAhead) {
       // C arrives while the chains run, and the next rows of A before they begin.
       for (int64_t i = 0; i < rows; ++i) {

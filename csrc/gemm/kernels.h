@@ -9,8 +9,7 @@
 
 namespace annx {
 
-// Memory that is wanted after a product: before each tile `step` bytes of it are asked for, so that
-// they come while the chains run. All at once, they would hold up the loads of the tile.
+// Memory that is wanted after a product: every tile asks for `step` bytes of it, all of one run.
 struct GemmRun {
   const void* at;
   int64_t bytes;

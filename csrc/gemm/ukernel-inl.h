@@ -13,6 +13,10 @@ struct GemmTile {
   const T* bias;  // of the tile's columns, or null
   bool relu;
   GemmOther<T> other;
+  // Memory that is asked for, fetch_step bytes on from branch to branch: spread over the chains it takes
+  // no time, while a few dozen lines at once hold up the loads of the operands. Step 0 is free as well.
+  const char* fetch = nullptr;
+  int64_t fetch_step = 0;
 };
 
 // GCC would load all of A's elements ahead of the products and so run out of the 32 registers.
@@ -112,7 +116,11 @@ ANNX_NOINLINE void gemm_tile(const GemmTile<typename V::Scalar>& tile) {
     a += a_cs;
     b += b_rs;
   }
+  const char* fetch = tile.fetch;
+  const int64_t fetch_step = tile.fetch_step;
   for (p /= kSteps; p > 0; --p) {
+    __builtin_prefetch(fetch);
+    fetch += fetch_step;
 #pragma GCC unroll 2
     for (int i = 0; i < kSteps; ++i) {
       gemm_step<V, R, NV>(acc, a, a_rs, b, b_panel);

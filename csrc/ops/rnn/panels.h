@@ -128,7 +128,8 @@ class Panels {
     const int64_t tiles = pieces * ((rows + kernels_.blocking.rows - 1) / kernels_.blocking.rows) *
                           ((n + width_ - 1) / width_);
     for (const GemmRun* run = fetch.run; run != fetch.end; ++run) fetch.step += run->bytes;
-    fetch.step = (fetch.step / tiles / 64 + 1) * 64;
+    // Each run may leave a part of a tile's share over.
+    fetch.step /= std::max<int64_t>(tiles - next.count, 1);
     b.next = next.count > 0 ? &fetch : nullptr;
     int64_t p = 0;
     do {
