@@ -19,10 +19,11 @@ ANNX_INLINE Rows<typename V::Scalar> pad_rows(const typename V::Scalar* p, int64
   const int64_t width = round_up(cols, V::lanes);
   if (rs == cols && width == cols) return {p, rs};
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; c += V::lanes) {
-      const int64_t n = cols - c < V::lanes ? cols - c : V::lanes;
-      store(buffer + r * width + c, load_n<V>(p + r * rs + c, n));
+    int64_t c = 0;
+    for (; c + V::lanes <= cols; c += V::lanes) {
+      store(buffer + r * width + c, load<V>(p + r * rs + c));
     }
+    if (c < cols) store(buffer + r * width + c, load_n<V>(p + r * rs + c, cols - c));
   }
   return {buffer, width};
 }
@@ -41,6 +42,18 @@ ANNX_NOINLINE void row_products(const typename V::Scalar* a, int64_t a_rs,
   }
 }
 
+// A panel [cols, lanes] as `count` rows. A few rows at a time: where all rows fall into one set of the
+// cache, their lines are still there when they become full.
+template <class V>
+ANNX_INLINE void panel_to_rows(const typename V::Scalar* panel, int64_t count, int64_t cols,
+                               typename V::Scalar* out, int64_t rs) {
+  constexpr int kBlock = kTransposeBlock<typename V::Scalar>;
+  for (int64_t j = 0; j < count; j += kBlock) {
+    const int64_t rows = count - j < kBlock ? count - j : kBlock;
+    transpose_padded(cols, rows, panel + j, V::lanes, out + j * rs, rs, false);
+  }
+}
+
 // Rows first … end - 1 of whole vectors.
 template <class V>
 ANNX_INLINE void clear_rows(typename V::Scalar* sum, int64_t first, int64_t end, int64_t width) {
@@ -51,11 +64,15 @@ ANNX_INLINE void clear_rows(typename V::Scalar* sum, int64_t first, int64_t end,
 template <class V>
 ANNX_NOINLINE void write_sums(const typename V::Scalar* sum, typename V::Scalar factor,
                               int64_t rows, int64_t cols, typename V::Scalar* out, int64_t rs) {
+  const V times = splat<V>(factor);
   for (int64_t r = 0; r < rows; ++r, out += rs) {
-    for (int64_t c = 0; c < cols; c += V::lanes, sum += V::lanes) {
-      const int64_t n = cols - c < V::lanes ? cols - c : V::lanes;
-      store_n(out + c, load<V>(sum) * splat<V>(factor), n);
+    int64_t c = 0;
+    for (; c + V::lanes <= cols; c += V::lanes, sum += V::lanes) {
+      store(out + c, load<V>(sum) * times);
     }
+    if (c == cols) continue;
+    store_n(out + c, load<V>(sum) * times, cols - c);
+    sum += V::lanes;
   }
 }
 
@@ -233,7 +250,7 @@ static void attention_backward(const AttentionBackward<typename V::Scalar>& work
         store(panel + d * L, untouched ? zero<V>() : load<V>(panel + d * L) * splat<V>(h.scale));
       }
       const int64_t n = count - i < L ? count - i : L;
-      transpose_padded(h.dim, n, panel, L, dq + i * work.dq_rs, work.dq_rs, false);
+      panel_to_rows<V>(panel, n, h.dim, dq + i * work.dq_rs, work.dq_rs);
     }
   }
   if (!work.last_head) return;
