@@ -152,7 +152,9 @@ enum OpFlags : uint32_t {
   kElementwise = 1u << 8,
   kPromoteTail = 1u << 9,  // as kPromote, leaving the first input alone (where's condition)
   kKeyed = 1u << 10,       // attribute 0 is a key of the random stream
-  kAnyDevice = 1u << 15,   // the kernel itself takes tensors of any device (transfers, fills)
+  // The kernel writes outputs of any strides whose last dimension lies together, and never -0.
+  kWritesParts = 1u << 11,
+  kAnyDevice = 1u << 15,  // the kernel itself takes tensors of any device (transfers, fills)
 };
 
 struct OpDef {

@@ -54,6 +54,7 @@ void optimize(Program& p) {
   else
     compute_known(p);
   join_slices(p);
+  place_parts(p);
   keep_derivatives(p);
   fuse_epilogues(p);
   fold_combinations(p);

@@ -128,6 +128,7 @@ void fold_constants(Program& p);  // of prepared programs
 void compute_known(Program& p);   // of all others
 void keep_derivatives(Program& p);
 void join_slices(Program& p);
+void place_parts(Program& p);
 void fuse_epilogues(Program& p);
 void fold_combinations(Program& p);
 void share_dropout_masks(Program& p);

@@ -60,7 +60,8 @@ ANNX_INLINE void clear_rows(typename V::Scalar* sum, int64_t first, int64_t end,
   for (int64_t i = first * width; i < end * width; i += V::lanes) store(sum + i, zero<V>());
 }
 
-// Sums, rows of whole vectors, times factor as they are asked for.
+// Sums, rows of whole vectors, times factor as they are asked for. No result is -0, as where autograd
+// adds up the gradients of slices (kWritesParts).
 template <class V>
 ANNX_NOINLINE void write_sums(const typename V::Scalar* sum, typename V::Scalar factor,
                               int64_t rows, int64_t cols, typename V::Scalar* out, int64_t rs) {
@@ -68,10 +69,10 @@ ANNX_NOINLINE void write_sums(const typename V::Scalar* sum, typename V::Scalar 
   for (int64_t r = 0; r < rows; ++r, out += rs) {
     int64_t c = 0;
     for (; c + V::lanes <= cols; c += V::lanes, sum += V::lanes) {
-      store(out + c, load<V>(sum) * times);
+      store(out + c, load<V>(sum) * times + zero<V>());
     }
     if (c == cols) continue;
-    store_n(out + c, load<V>(sum) * times, cols - c);
+    store_n(out + c, load<V>(sum) * times + zero<V>(), cols - c);
     sum += V::lanes;
   }
 }
@@ -247,7 +248,8 @@ static void attention_backward(const AttentionBackward<typename V::Scalar>& work
       T* panel = t.dqt + i * h.dim;
       const bool untouched = visible_keys(h, first + i + L) <= first_key;
       for (int64_t d = 0; d < h.dim; ++d) {
-        store(panel + d * L, untouched ? zero<V>() : load<V>(panel + d * L) * splat<V>(h.scale));
+        store(panel + d * L,
+              untouched ? zero<V>() : load<V>(panel + d * L) * splat<V>(h.scale) + zero<V>());
       }
       const int64_t n = count - i < L ? count - i : L;
       panel_to_rows<V>(panel, n, h.dim, dq + i * work.dq_rs, work.dq_rs);

@@ -1,6 +1,5 @@
 // The internal ops: how forward and backward share out their work.
 #include <algorithm>
-#include <cstring>
 
 #include "core/thread_pool.h"
 #include "gemm/scratch.h"
@@ -212,8 +211,13 @@ void backward_infer(const OpCall& c, OutputSpecs& specs) {
   }
 }
 
+template <class T>
 void fill_zero(const Tensor& t) {
-  if (t.numel() > 0) std::memset(t.raw(), 0, t.nbytes());
+  const Heads<T> rows(t);
+  for (int64_t i = 0; i < t.size(0) * t.size(1) * t.size(2); ++i) {
+    const int64_t b = i / (t.size(1) * t.size(2)), h = i / t.size(2) % t.size(1);
+    std::fill_n(rows.at(b, h) + i % t.size(2) * rows.row, t.size(3), T(0));
+  }
 }
 
 // How a head's keys are cut into tasks: a function of the shape alone.
@@ -233,7 +237,7 @@ template <class T>
 void backward(const OpCall& c) {
   const Tensor &q = c.in(1), &k = c.in(2), &v = c.in(3);
   if (q.numel() == 0 || v.numel() == 0 || c.in(0).numel() == 0) {
-    for (const Tensor& t : c.outputs) fill_zero(t);
+    for (const Tensor& t : c.outputs) fill_zero<T>(t);
     return;
   }
   const HeadMaker<T> head(c, 1);
@@ -373,7 +377,7 @@ const OpDef backward_def = {.name = "attention_backward",
                             .infer = backward_infer,
                             .kernel = backward_kernel,
                             .cost = backward_cost,
-                            .flags = kInternal | kKeyed};
+                            .flags = kInternal | kKeyed | kWritesParts};
 const OpDef dropout_def = {.name = "attention_dropout",
                            .signature = "",
                            .doc = "",
