@@ -1,7 +1,9 @@
 // Conversions between Python objects and tensors.
 #include <cstring>
+#include <memory>
 
 #include "bindings/py.h"
+#include "core/readonly.h"
 
 namespace annx::python {
 
@@ -157,7 +159,9 @@ Tensor from_buffer(PyObject* o, bool copy) {
     delete view;
     throw py::error_already_set();
   }
-  auto release = [view] {
+  const auto readonly = std::make_shared<uint64_t>(0);  // the storage's id
+  auto release = [view, readonly] {
+    if (*readonly) forget_readonly(*readonly);
     py::gil_scoped_acquire gil;
     PyBuffer_Release(view);
     delete view;
@@ -181,6 +185,7 @@ Tensor from_buffer(PyObject* o, bool copy) {
         reinterpret_cast<uintptr_t>(view->buf) % static_cast<uintptr_t>(view->itemsize) == 0;
     ANNX_CHECK(aligned, value, "tensor", "expected data aligned to its item size");
     auto storage = Storage::wrap(view->buf, static_cast<size_t>(view->len), {}, release);
+    if (view->readonly && !copy) mark_readonly(*readonly = storage->id());
     Tensor shared = Tensor::from_storage(std::move(storage), shape, strides, dtype);
     if (!copy) return shared;
     GradModeGuard no_grad(false);

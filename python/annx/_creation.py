@@ -48,6 +48,9 @@ def _from_array(array: np.ndarray[Any, Any], copy: bool) -> Tensor:
         array = array.astype(np.int64)
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise TypeError(f"[tensor] expected numbers or bools but got NumPy dtype {kind}")
+    # Such as a field of packed records.
+    if not array.flags.aligned or any(s % array.itemsize for s in array.strides):
+        array = array.copy()
     return _core.from_buffer(array, copy=copy)
 
 
@@ -92,7 +95,7 @@ def as_tensor(data: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> 
     if isinstance(data, Tensor):
         return _finish(data, dtype, False, place)
     if isinstance(data, np.ndarray):
-        return _finish(_from_array(data, copy=not data.flags.aligned), dtype, False, place)
+        return _finish(_from_array(data, copy=False), dtype, False, place)
     return tensor(data, dtype=dtype, device=place)
 
 

@@ -1,6 +1,7 @@
 // Writing into a tensor that exists already: buffers' owners and loaders only.
 #include <cstring>
 
+#include "core/readonly.h"
 #include "ops/device.h"
 #include "ops/functional.h"
 
@@ -13,7 +14,10 @@ void copy_infer(const OpCall&, OutputSpecs&) {}
 void copy_kernel(const OpCall& c) {
   GradModeGuard no_grad(false);
   const Tensor& t = c.in(0);
-  const Tensor s = ops::contiguous(c.in(1));
+  check_writable(t, "copy_");
+  Tensor s = ops::contiguous(c.in(1));
+  // A transpose of itself would be read where it is written already.
+  if (!t.is_contiguous() && s.storage().get() == t.storage().get()) s = call(def::clone, {s});
   if (t.is_contiguous()) {
     std::memmove(t.raw(), s.raw(), t.nbytes());
   } else {

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "core/layout.h"
+#include "core/readonly.h"
 #include "ops/normalization/kernels.h"
 #include "ops/reduce/float_ops.h"
 
@@ -72,6 +73,7 @@ T rstd_of(T variance, double eps) {
 template <class T>
 void blend(const Tensor& running, const T* fresh, int64_t n, double momentum, double factor) {
   if (!running.defined()) return;
+  check_writable(running, "running statistics");
   T* r = running.data<T>();
   for (int64_t i = 0; i < n; ++i)
     r[i] = static_cast<T>((1 - momentum) * static_cast<double>(r[i]) +

@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/readonly.h"
 #include "core/thread_pool.h"
 #include "ops/functional.h"
 #include "ops/optim/kernels.h"
@@ -77,6 +78,10 @@ void for_pieces(const Lists& lists, int state_lists, F update) {
   for (int i = 0; i < lists.count; ++i) {
     grads.push_back(ops::contiguous(lists.at(1, i)));
     total += lists.at(0, i).numel();
+  }
+  for (int i = 0; i < lists.count; ++i) {
+    check_writable(lists.at(0, i), "step");
+    for (int l = 0; l < state_lists; ++l) check_writable(lists.at(2 + l, i), "step");
   }
   const std::vector<Piece> pieces = pieces_of(lists);
   const auto n = static_cast<int64_t>(pieces.size());

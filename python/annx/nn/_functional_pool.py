@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from annx import _core, _creation
@@ -440,6 +441,8 @@ def interpolate(
         steps = [1.0 / f for f in factors]
     if min(new) < 1:
         raise ValueError(f"[interpolate] expected a size of at least 1 but got {new}")
+    if prod([*input.shape[:2], *new]) >= 2**40:
+        raise ValueError(f"[interpolate] expected an output below 2**40 elements but got {new}")
     x = input
     for i in range(dims):
         if linear:
