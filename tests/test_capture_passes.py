@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import annx
@@ -241,7 +242,7 @@ def test_gradients_are_made_where_they_stand_side_by_side(kind: str, dtype: Any)
         else:
             sizes = [heads, heads, heads] if kind != "shared" else [8, 2, 2]
             ends = np.cumsum([0, *sizes]) * width
-            views = [y[..., int(a) : int(b)] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+            views = [y[..., int(a) : int(b)] for a, b in pairwise(ends)]
             parts = [v.reshape(batch, steps, -1, width).transpose(1, 2) for v in views]
         q, k, v = parts
         more = q * q if kind == "read again" else 0.0
