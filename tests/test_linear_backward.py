@@ -34,6 +34,28 @@ def test_fused_and_unfused_agree(shape: tuple[int, ...], activation: str) -> Non
     np.testing.assert_allclose(fused[2], unfused[2], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_pieces_of_rows_agree(activation: str) -> None:
+    """A large gradient is made and used a few rows at a time, on one thread or more."""
+    rng = np.random.default_rng(4)
+    shapes = ((1100, 9), (512, 9), (512,))
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in shapes]
+    seed = rng.standard_normal((1100, 512)).astype(np.float32)
+    threads = annx.get_num_threads()
+    fused = gradients(arrays, seed, activation, create_graph=False)
+    try:
+        annx.set_num_threads(3)
+        again = gradients(arrays, seed, activation, create_graph=False)
+    finally:
+        annx.set_num_threads(threads)
+    unfused = gradients(arrays, seed, activation, create_graph=True)
+    for one, other in zip(fused, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(fused[0], unfused[0])
+    np.testing.assert_array_equal(fused[1], unfused[1])
+    np.testing.assert_allclose(fused[2], unfused[2], rtol=1e-5, atol=1e-3)
+
+
 def test_only_what_is_needed() -> None:
     rng = np.random.default_rng(2)
     x = annx.tensor(rng.standard_normal((6, 4)))

@@ -1,4 +1,5 @@
 // linear with its bias and activation, over gemm/, and its gradients in one call.
+#include <algorithm>
 #include <cstring>
 
 #include "core/thread_pool.h"
@@ -112,35 +113,66 @@ void backward_infer(const OpCall& c, OutputSpecs& specs) {
 // parts are added in ascending order.
 constexpr int64_t kSumRows = 128;
 
+// Bytes of dz that stay in L2 from the pass that makes them to the products that read them, and from which on
+// it is made in such pieces.
+constexpr int64_t kPieceBytes = int64_t{1} << 19;
+constexpr int64_t kPiecesBytes = int64_t{1} << 21;
+
+// Rows of dz [m, n] at a time, for weights [n, k]; m where one piece is as good, or where a product's chains
+// would be cut otherwise.
+int64_t piece_rows(int64_t m, int64_t n, int64_t k, int64_t item) {
+  if (m * n * item < kPiecesBytes) return m;
+  if (split_k_chunk(1, k, n) != 0 || split_k_chunk(n, k, m) != 0) return m;
+  return std::max<int64_t>(1, kPieceBytes / (n * item * kSumRows)) * kSumRows;
+}
+
 // dz = g activation'(saved) into `out` unless it is null, and the sums over its rows into `sums`
 // unless that is null: one pass over g.
 template <class T>
-void gradient_pass(const GemmGradientBlock<T>& all) {
-  const int64_t blocks = (all.rows + kSumRows - 1) / kSumRows;
-  const auto& kernels = gemm_kernels_of<T>();
-  const bool summed = all.sums != nullptr;
-  const Tensor parts = Tensor::empty({summed ? blocks * all.cols : 0}, DTypeOf<T>::value);
-  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 15) / (kSumRows * all.cols));
-  parallel_for(blocks, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = i * kSumRows;
-      GemmGradientBlock<T> block = all;
-      block.rows = std::min(kSumRows, all.rows - row);
-      block.grad += row * block.grad_rs;
-      block.saved += row * block.saved_rs;
-      if (block.out != nullptr) block.out += row * block.out_rs;
-      if (summed) block.sums = blocks == 1 ? all.sums : parts.data<T>() + i * all.cols;
-      kernels.gradient(block);
-    }
-  });
-  if (!summed || blocks == 1) return;
-  const T* part = parts.data<T>();
-  std::memcpy(all.sums, part, static_cast<size_t>(all.cols) * sizeof(T));
-  for (int64_t i = 1; i < blocks; ++i) {
-    part += all.cols;
-    for (int64_t j = 0; j < all.cols; ++j) all.sums[j] += part[j];
+class GradientPass {
+ public:
+  explicit GradientPass(const GemmGradientBlock<T>& all)
+      : all_(all),
+        blocks_((all.rows + kSumRows - 1) / kSumRows),
+        parts_(Tensor::empty({all.sums != nullptr ? blocks_ * all.cols : 0}, DTypeOf<T>::value)) {}
+
+  // Rows `first` ... `first` + rows - 1, into the first rows of out; `first` is a multiple of kSumRows.
+  void run(int64_t first, int64_t rows) const {
+    const auto& kernels = gemm_kernels_of<T>();
+    const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 15) / (kSumRows * all_.cols));
+    parallel_for((rows + kSumRows - 1) / kSumRows, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t row = first + i * kSumRows;
+        GemmGradientBlock<T> block = all_;
+        block.rows = std::min(kSumRows, first + rows - row);
+        block.grad += row * block.grad_rs;
+        block.saved += row * block.saved_rs;
+        if (block.out != nullptr) block.out += i * kSumRows * block.out_rs;
+        if (all_.sums != nullptr && blocks_ > 1)
+          block.sums = parts_.data<T>() + row / kSumRows * all_.cols;
+        kernels.gradient(block);
+      }
+    });
   }
-}
+
+  // When all rows are done.
+  void finish() const {
+    if (all_.sums == nullptr || blocks_ == 1) return;
+    const T* part = parts_.data<T>();
+    const size_t bytes = static_cast<size_t>(all_.cols) * sizeof(T);
+    if (blocks_ == 0) std::memset(all_.sums, 0, bytes);
+    if (blocks_ > 0) std::memcpy(all_.sums, part, bytes);
+    for (int64_t i = 1; i < blocks_; ++i) {
+      part += all_.cols;
+      for (int64_t j = 0; j < all_.cols; ++j) all_.sums[j] += part[j];
+    }
+  }
+
+ private:
+  const GemmGradientBlock<T> all_;
+  const int64_t blocks_;
+  const Tensor parts_;
+};
 
 template <class T>
 void backward_run(const OpCall& c) {
@@ -151,7 +183,8 @@ void backward_run(const OpCall& c) {
   const int64_t n = w.size(0), k = w.size(1);
   const int64_t m = n == 0 ? 0 : g.numel() / n;
   const Rows<T> xs = rows_of<T>(x, k);
-  Tensor dz = g;
+  Tensor dz = g, saved;
+  int64_t rows = m;
   GemmGradientBlock<T> pass = {m, n,       g.data<T>(), n,       g.data<T>(),
                                n, nullptr, n,           nullptr, activation};
   if (wants_bias) pass.sums = c.out(2).data<T>();
@@ -170,34 +203,44 @@ void backward_run(const OpCall& c) {
     pass.grad = pass.saved = dz.data<T>();
     pass.activation = Activation::none;
   } else if (activation != Activation::none) {
-    dz = Tensor::empty(g.shape(), g.dtype());
-    const Tensor saved = ops::contiguous(c.in(4));
+    rows = std::min(m, piece_rows(m, n, k, sizeof(T)));
+    dz = Tensor::empty({rows, n}, g.dtype());
+    saved = ops::contiguous(c.in(4));
     pass.saved = saved.data<T>();
     pass.out = dz.data<T>();
-    gradient_pass(pass);
-    pass.sums = nullptr;
   }
-  if (pass.sums != nullptr) gradient_pass(pass);
-  if (wants_x) {
-    GemmArgs<T> args;
-    args.m = m, args.n = k, args.k = n;
-    args.a = dz.data<T>(), args.a_rs = n;
-    args.b = w.data<T>(), args.b_rs = w.stride(0), args.b_cs = w.stride(1);
-    args.c = c.out(0).data<T>(), args.c_rs = k;
-    if (c.has(5)) {
-      const bool add = std::strcmp(c.attr(4).text(), "add") == 0;
-      args.other = {add ? GemmCombine::add : GemmCombine::multiply, c.in(5).data<T>(), k};
+  const bool passes = pass.out != nullptr || pass.sums != nullptr;
+  const GradientPass<T> gradient(pass);
+  int64_t row = 0;
+  do {  // once without any rows: gradients are zero then
+    const int64_t count = std::min(rows, m - row);
+    if (passes) gradient.run(row, count);
+    if (wants_x) {
+      GemmArgs<T> args;
+      args.m = count, args.n = k, args.k = n;
+      args.a = dz.data<T>(), args.a_rs = n;
+      args.b = w.data<T>(), args.b_rs = w.stride(0), args.b_cs = w.stride(1);
+      args.c = c.out(0).data<T>() + row * k, args.c_rs = k;
+      if (c.has(5)) {
+        const bool add = std::strcmp(c.attr(4).text(), "add") == 0;
+        args.other = {add ? GemmCombine::add : GemmCombine::multiply, c.in(5).data<T>() + row * k,
+                      k};
+      }
+      gemm(args);
     }
-    gemm(args);
-  }
-  if (wants_w) {
-    GemmArgs<T> args;
-    args.m = n, args.n = k, args.k = m;
-    args.a = dz.data<T>(), args.a_rs = 1, args.a_cs = n;
-    args.b = xs.data, args.b_rs = xs.rs, args.b_cs = xs.cs;
-    args.c = c.out(1).data<T>(), args.c_rs = k;
-    gemm(args);
-  }
+    if (wants_w) {
+      // The chains go on where the rows before left them.
+      GemmArgs<T> args;
+      args.m = n, args.n = k, args.k = count;
+      args.a = dz.data<T>(), args.a_rs = 1, args.a_cs = n;
+      args.b = xs.data + row * xs.rs, args.b_rs = xs.rs, args.b_cs = xs.cs;
+      args.c = c.out(1).data<T>(), args.c_rs = k;
+      args.accumulate = row > 0;
+      gemm(args);
+    }
+    row += rows;
+  } while (row < m);
+  if (passes) gradient.finish();
 }
 
 void backward_kernel(const OpCall& c) {
