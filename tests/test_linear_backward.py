@@ -153,3 +153,16 @@ def test_a_gradient_with_two_readers_stays() -> None:
         assert bias.grad is not None
         np.testing.assert_array_equal(layer.bias.grad.numpy(), want.numpy())
         np.testing.assert_array_equal(bias.grad.numpy(), want.numpy())
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+def test_gradients_of_no_rows_are_zero(activation: str) -> None:
+    full = annx.full((64, 64), 7.0)  # memory that is used again
+    del full
+    weight, bias = annx.rand(64, 64, requires_grad=True), annx.rand(64, requires_grad=True)
+    x = annx.zeros(0, 64, requires_grad=True)
+    _core.ops.linear(x, weight, bias, activation=activation).sum().backward()
+    assert weight.grad is not None
+    assert bias.grad is not None
+    assert not weight.grad.numpy().any()
+    assert not bias.grad.numpy().any()
