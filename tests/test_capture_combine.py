@@ -30,6 +30,7 @@ def gradients_twice(
         return y.detach()
 
     step: Any = annx.jit(both) if jit else both
+    annx.manual_seed(7)
     bits = []
     for call in range(3):
         y = step(annx.tensor(x + call))
@@ -116,6 +117,22 @@ def test_gradients_that_meet_behind_a_norm(norm: str, target: str) -> None:
     ops, _ = compare([first, layer, scale], f, x, target)
     backward = "layer_norm_backward" if norm == "LayerNorm" else "rms_norm_backward"
     assert backward in ops
+    assert "add" not in ops
+
+
+@pytest.mark.parametrize("target", annx._core.supported_targets())
+@pytest.mark.parametrize("shape", [(3, 5), (64, 33), (300, 257)])
+def test_residuals_of_dropout(shape: tuple[int, int], target: str) -> None:
+    annx.manual_seed(0)
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    first, layer = linear(shape[1], shape[1], np.float32), linear(shape[1], shape[1], np.float32)
+
+    def f(x: annx.Tensor) -> annx.Tensor:
+        h = first(x)
+        return h + F.dropout(layer(h), 0.3)
+
+    ops, _ = compare([first, layer], f, x, target)
+    assert "dropout_mask_by_key" in ops
     assert "add" not in ops
 
 

@@ -4,6 +4,7 @@
 #include "ops/defs.h"
 #include "ops/matmul/linear.h"
 #include "ops/normalization/backward.h"
+#include "ops/random/dropout.h"
 #include "program/program.h"
 
 namespace annx::program {
@@ -93,6 +94,10 @@ class Combiner {
     }
     if (maker.op == linear.backward && maker.in.size() == 5) {
       maker.attrs[4] = Attr(intern(add ? "add" : "mul"));
+      maker.in.push_back(other);
+      return true;
+    }
+    if (maker.op == dropout_ops().and_mask && add && maker.in.size() == 1) {
       maker.in.push_back(other);
       return true;
     }

@@ -57,8 +57,8 @@ void optimize(Program& p) {
   place_parts(p);
   keep_derivatives(p);
   fuse_epilogues(p);
-  fold_combinations(p);
   share_dropout_masks(p);
+  fold_combinations(p);
   fuse_elementwise(p);
   reuse_dying_inputs(p);
   plan_arena(p);

@@ -130,8 +130,8 @@ void keep_derivatives(Program& p);
 void join_slices(Program& p);
 void place_parts(Program& p);
 void fuse_epilogues(Program& p);
-void fold_combinations(Program& p);
 void share_dropout_masks(Program& p);
+void fold_combinations(Program& p);
 void fuse_elementwise(Program& p);
 void reuse_dying_inputs(Program& p);
 

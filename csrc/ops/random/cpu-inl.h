@@ -4,7 +4,7 @@ namespace {
 
 template <bool Kept>
 void dropout_run(uint64_t seed, uint64_t stream, int64_t begin, const float* x, float* y,
-                 uint8_t* mask, int64_t n, float p, float scale) {
+                 uint8_t* mask, const float* other, int64_t n, float p, float scale) {
   constexpr int64_t L = F32::lanes, group = 4 * L;
   // uniform >= p for the uniform word / 2^24 of numerics/philox-inl.h, among integers.
   const I32 below = splat<I32>(static_cast<int32_t>(__builtin_ceil(double{p} * 0x1p24)) - 1);
@@ -26,11 +26,15 @@ void dropout_run(uint64_t seed, uint64_t stream, int64_t begin, const float* x, 
         else
           store_bool_n(mask + done + i, kept, left);
       }
+      const int64_t at = done + i;
       if (left >= L) {
-        store(y + done + i, select(kept, load<F32>(x + done + i) * factor, zero<F32>()));
+        F32 v = select(kept, load<F32>(x + at) * factor, zero<F32>());
+        if (Kept && other) v = v + load<F32>(other + at);
+        store(y + at, v);
       } else {
-        const F32 v = load_n<F32>(x + done + i, left);
-        store_n(y + done + i, select(kept, v * factor, zero<F32>()), left);
+        F32 v = select(kept, load_n<F32>(x + at, left) * factor, zero<F32>());
+        if (Kept && other) v = v + load_n<F32>(other + at, left);
+        store_n(y + at, v, left);
       }
     }
     done += count;
@@ -39,7 +43,7 @@ void dropout_run(uint64_t seed, uint64_t stream, int64_t begin, const float* x, 
 
 void f32_dropout(uint64_t seed, uint64_t stream, int64_t begin, const float* x, float* y, int64_t n,
                  float p, float scale) {
-  dropout_run<false>(seed, stream, begin, x, y, nullptr, n, p, scale);
+  dropout_run<false>(seed, stream, begin, x, y, nullptr, nullptr, n, p, scale);
 }
 
 void f32_dropout_kept(const void* const* in, void* out, int64_t n, const double* params) {

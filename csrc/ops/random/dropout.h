@@ -6,9 +6,10 @@
 namespace annx {
 
 struct DropoutOps {
-  const OpDef* by_key;    // x; key, p -> y: the same key gives the same mask
-  const OpDef* and_mask;  // x; key, p -> y, mask: the same for contiguous float32
-  const OpDef* kept;      // x, mask; p -> y: by that mask, elementwise
+  const OpDef* by_key;  // x; key, p -> y: the same key gives the same mask
+  // x, other?; key, p -> y, mask: the same for row-major float32; other is added to y
+  const OpDef* and_mask;
+  const OpDef* kept;  // x, mask; p -> y: by that mask, elementwise
 };
 const DropoutOps& dropout_ops();
 

@@ -211,10 +211,11 @@ void dropout_mask_kernel(const OpCall& c) {
   const auto* const in = c.in(0).data<float>();
   auto* const out = c.out().data<float>();
   auto* const mask = c.out(1).data<uint8_t>();
+  const float* const other = c.has(1) ? c.in(1).data<float>() : nullptr;
   parallel_for(c.in(0).numel(), kGrain, [&](int64_t begin, int64_t end) {
     random_kernels().f32_dropout_mask(s.seed, s.counter, begin, in + begin, out + begin,
-                                      mask + begin, end - begin, static_cast<float>(p),
-                                      static_cast<float>(1 / (1 - p)));
+                                      mask + begin, other ? other + begin : nullptr, end - begin,
+                                      static_cast<float>(p), static_cast<float>(1 / (1 - p)));
   });
 }
 const OpDef dropout_mask_def = {.name = "dropout_mask_by_key",
