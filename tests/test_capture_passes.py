@@ -178,6 +178,51 @@ def test_other_activations_stay(kind: str) -> None:
     assert "gelu_erf_and_derivative" not in text(step)
 
 
+@pytest.mark.parametrize("target", annx._core.supported_targets())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_the_loss_of_logits_computes_its_derivative(
+    reduction: str, dtype: Any, target: str
+) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((67, 33)) * 4).astype(dtype)
+    x[0, :7] = [0.0, -0.0, np.inf, 90, -90, 1e-30, -1e-40]
+    labels = annx.tensor(rng.random((67, 33)).astype(dtype))
+
+    def f(x: annx.Tensor) -> annx.Tensor:
+        return F.binary_cross_entropy_with_logits(x * 1.5, labels, reduction=reduction)
+
+    before = annx._core.active_target()
+    try:
+        annx._core.set_target("scalar")
+        eager, _ = gradient_twice(f, x, False)
+        annx._core.set_target(target)
+        bits, step = gradient_twice(f, x, True)
+    finally:
+        annx._core.set_target(before)
+    assert bits == eager
+    assert "bce_logits_loss_and_derivative" in names(step)
+    assert "bce_logits_loss_backward" not in text(step)
+
+
+@pytest.mark.parametrize("kind", ["broadcast", "labels learn", "read again"])
+def test_other_losses_of_logits_stay(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((9, 20)).astype(np.float32)
+    labels = annx.tensor(rng.random((1 if kind == "broadcast" else 9, 20)).astype(np.float32))
+
+    def f(x: annx.Tensor) -> annx.Tensor:
+        h = x * 1.5
+        target = annx.sigmoid(h) if kind == "labels learn" else labels.expand(9, 20)
+        loss = F.binary_cross_entropy_with_logits(h, target, reduction="none")
+        return loss * h if kind == "read again" else loss
+
+    eager, _ = gradient_twice(f, x, False)
+    bits, step = gradient_twice(f, x, True)
+    assert bits == eager
+    assert "bce_logits_loss_and_derivative" not in text(step)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("dim", [0, 1, -1])
 def test_gradients_of_slices_are_written_side_by_side(dim: int, dtype: Any) -> None:

@@ -125,7 +125,7 @@ def test_captured_step_folds_the_activations_gradient(activation: str) -> None:
     captured, text = gradients(True)
     assert captured == gradients(False)[0]
     if activation in ("gelu", "gelu_tanh", "silu"):
-        assert "2 activations keep theirs for the gradient" in text
+        assert "2 ops keep theirs for the gradient" in text
     else:
         assert "2 gradients of activations computed by linear's" in text
     assert f"{activation}_backward" not in text

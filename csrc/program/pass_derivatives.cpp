@@ -1,9 +1,9 @@
-// Computes the derivative of an activation beside its value where the gradient asks for it: the
+// Computes the derivative of an activation or loss beside its value where the gradient asks for it: the
 // exponentials in them are the same, and the gradient becomes one multiplication.
 #include <unordered_map>
 
-#include "ops/activation/kept.h"
 #include "ops/defs.h"
+#include "ops/kept.h"
 #include "program/program.h"
 
 namespace annx::program {
@@ -22,23 +22,24 @@ void keep_derivatives(Program& p) {
   std::vector<int> readers(p.buffers.size(), 0);
   std::vector<char> written(p.buffers.size(), 0);
   std::unordered_map<int, std::vector<size_t>> gradients;  // by the value that they read
-  const KeptActivation* const known = kept_activations();
+  std::vector<const KeptDerivative*> known = {&kept_bce_logits()};
+  for (int k = 0; k < kKeptActivations; ++k) known.push_back(kept_activations() + k);
   for (size_t at = 0; at < p.instructions.size(); ++at) {
     const Instruction& i = p.instructions[at];
     for (int v : i.in)
       if (v >= 0) ++readers[static_cast<size_t>(value(v).buffer)];
     for (int b : i.writes) written[static_cast<size_t>(b)] = 1;
-    for (int k = 0; k < kKeptActivations; ++k)
-      if (i.op && i.op == known[k].backward) gradients[i.in[1]].push_back(at);
+    for (const KeptDerivative* k : known)
+      if (i.op && i.op == k->backward) gradients[i.in[1]].push_back(at);
   }
   size_t kept = 0;
   for (size_t at = 0; at < p.instructions.size() && !gradients.empty(); ++at) {
-    const KeptActivation* activation = nullptr;
-    for (int k = 0; k < kKeptActivations; ++k)
-      if (p.instructions[at].op && p.instructions[at].op == known[k].forward)
-        activation = known + k;
-    if (!activation) continue;
-    const int x = p.instructions[at].in[0], y = p.instructions[at].out[0];
+    const Instruction& forward = p.instructions[at];
+    const KeptDerivative* known_op = nullptr;
+    for (const KeptDerivative* k : known)
+      if (forward.op && forward.op == k->forward) known_op = k;
+    if (!known_op) continue;
+    const int x = forward.in[0], y = forward.out[0];
     const auto found = gradients.find(x);
     const auto buffer = static_cast<size_t>(value(x).buffer);
     // The derivative takes the place of the input in memory, so nobody else may need that.
@@ -48,17 +49,23 @@ void keep_derivatives(Program& p) {
         !row_major(value(y)))
       continue;
     bool fits = true;
+    for (int v : forward.in)
+      fits = fits && row_major(value(v)) && value(v).shape == value(x).shape &&
+             value(v).dtype == value(x).dtype;
     for (size_t reader : found->second) {
       const Instruction& i = p.instructions[reader];
       const Value &g = value(i.in[0]), &out = value(i.out[0]);
-      fits = fits && reader > at && i.op == activation->backward &&
-             i.region == p.instructions[at].region && g.shape == value(x).shape &&
-             g.dtype == value(x).dtype && out.dtype == value(x).dtype;
+      fits = fits && reader > at && i.op == known_op->backward && i.region == forward.region &&
+             g.shape == value(x).shape && g.dtype == value(x).dtype && out.dtype == value(x).dtype;
+      // What the derivative reads beside x is what the value reads.
+      for (int k = 1; k < forward.in.size(); ++k)
+        fits = fits && i.in[k + 1] == forward.in[k] &&
+               !written[static_cast<size_t>(value(forward.in[k]).buffer)];
     }
     if (!fits) continue;
     const Dims shape = value(x).shape;
     const int derivative = new_temporary(p, shape, value(x).dtype);
-    p.instructions[at].op = activation->both;
+    p.instructions[at].op = known_op->both;
     p.instructions[at].out.push_back(derivative);
     for (size_t reader : found->second) {
       Instruction& i = p.instructions[reader];
@@ -69,8 +76,7 @@ void keep_derivatives(Program& p) {
     ++kept;
   }
   if (kept)
-    p.notes.push_back(
-        {"derivatives", std::to_string(kept) + " activations keep theirs for the gradient"});
+    p.notes.push_back({"derivatives", std::to_string(kept) + " ops keep theirs for the gradient"});
 }
 
 }  // namespace annx::program

@@ -3,10 +3,10 @@
 
 #include "core/thread_pool.h"
 #include "ops/activation/gradient.h"
-#include "ops/activation/kept.h"
 #include "ops/activation/kernels.h"
 #include "ops/defs.h"
 #include "ops/elementwise/unary_rule.h"
+#include "ops/kept.h"
 
 #define ANNX_ROWS "ops/activation/rows.def"
 #define ANNX_TABLE activation_kernels
@@ -102,8 +102,8 @@ ANNX_BOTH(silu)
 
 }  // namespace
 
-const KeptActivation* kept_activations() {
-  static const KeptActivation all[kKeptActivations] = {
+const KeptDerivative* kept_activations() {
+  static const KeptDerivative all[kKeptActivations] = {
       {&def::gelu_erf, &gelu_erf_backward_def, &gelu_erf_both_def},
       {&def::gelu_tanh, &gelu_tanh_backward_def, &gelu_tanh_both_def},
       {&def::silu, &silu_backward_def, &silu_both_def}};

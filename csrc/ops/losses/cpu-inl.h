@@ -50,6 +50,25 @@ void run_loss_gradient(const void* const* in, void* out, int64_t n, const double
           static_cast<T*>(out), n, F<V>{p});
 }
 
+// What the two share is computed once; a gradient of 1 leaves the derivative.
+template <class V, template <class> class Loss, template <class> class Derivative>
+void run_loss_both(const typename V::Scalar* a, const typename V::Scalar* b,
+                   typename V::Scalar* loss, typename V::Scalar* derivative, int64_t n) {
+  const Loss<V> f{nullptr};
+  const Derivative<V> d{nullptr};
+  const V one = splat<V>(1);
+  int64_t i = 0;
+  for (; i + V::lanes <= n; i += V::lanes) {
+    const V x = load<V>(a + i), t = load<V>(b + i);
+    store(loss + i, f(x, t));
+    store(derivative + i, d(one, x, t));
+  }
+  if (i == n) return;
+  const V x = load_n<V>(a + i, n - i), t = load_n<V>(b + i, n - i);
+  store_n(loss + i, f(x, t), n - i);
+  store_n(derivative + i, d(one, x, t), n - i);
+}
+
 }  // namespace
 
 #define ANNX_LOSS(name, ...)              \
@@ -62,5 +81,6 @@ void run_loss_gradient(const void* const* in, void* out, int64_t n, const double
 extern const LossKernels loss_kernels;
 const LossKernels loss_kernels = {
 #include "ops/losses/rows.def"
-    xent_rows<F32>, xent_rows<F64>};
+    xent_rows<F32>, xent_rows<F64>, run_loss_both<F32, bce_logits_loss, bce_logits_grad_a>,
+    run_loss_both<F64, bce_logits_loss, bce_logits_grad_a>};
 #undef ANNX_LOSS

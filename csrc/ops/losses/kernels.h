@@ -26,6 +26,10 @@ struct XentRows {
 template <class T>
 using XentFn = void (*)(const T* logits, int64_t rows, const XentRows<T>& p, T* loss, T* grad);
 
+// The loss, and its derivative by a.
+template <class T>
+using LossBothFn = void (*)(const T* a, const T* b, T* loss, T* derivative, int64_t n);
+
 struct LossKernels {
 #define ANNX_LOSS(name, ...) LossKernel name;
 #include "ops/losses/rows.def"
@@ -33,6 +37,8 @@ struct LossKernels {
   // grad may be null.
   XentFn<float> xent_f32;
   XentFn<double> xent_f64;
+  LossBothFn<float> bce_logits_both_f32;
+  LossBothFn<double> bce_logits_both_f64;
 };
 ANNX_DECLARE_KERNELS(LossKernels, loss_kernels)
 

@@ -1,7 +1,9 @@
 // Losses of one prediction and one target each: mse, l1, huber, smooth_l1, binary cross-entropy, KL.
 #include <algorithm>
 
+#include "core/thread_pool.h"
 #include "ops/elementwise/unary_rule.h"
+#include "ops/kept.h"
 #include "ops/losses/kernels.h"
 #include "ops/losses/reduction.h"
 
@@ -85,6 +87,34 @@ Tensor pair_gradient(BackwardCall& call, const OpDef& fused, PairRule rule) {
 #undef ANNX_LOSS
 #undef C
 #undef P
+
+void both_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({c.in(0).shape(), c.in(0).dtype()});
+  specs.push_back({c.in(0).shape(), c.in(0).dtype()});
+}
+
+template <class T>
+void both_run(LossBothFn<T> fn, const OpCall& c) {
+  const T *a = c.in(0).data<T>(), *b = c.in(1).data<T>();
+  T *loss = c.out(0).data<T>(), *derivative = c.out(1).data<T>();
+  parallel_for(c.in(0).numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+    fn(a + begin, b + begin, loss + begin, derivative + begin, end - begin);
+  });
+}
+
+void bce_logits_both_kernel(const OpCall& c) {
+  if (c.in(0).dtype() == DType::f32)
+    both_run(loss_kernels().bce_logits_both_f32, c);
+  else
+    both_run(loss_kernels().bce_logits_both_f64, c);
+}
+
+const OpDef bce_logits_both_def = {.name = "bce_logits_loss_and_derivative",
+                                   .signature = "",
+                                   .doc = "",
+                                   .infer = both_infer,
+                                   .kernel = bce_logits_both_kernel,
+                                   .flags = kInternal};
 
 void check_pair(const OpCall& c) {
   // A silent broadcast of (N,) against (N, 1) is the classic way to train on nonsense.
@@ -192,6 +222,12 @@ TensorList kl_div(const OpCall& c) {
 }
 
 }  // namespace
+
+const KeptDerivative& kept_bce_logits() {
+  static const KeptDerivative kept = {&bce_logits_def, &bce_logits_grad_a_def,
+                                      &bce_logits_both_def};
+  return kept;
+}
 
 namespace def {
 
