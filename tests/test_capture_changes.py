@@ -256,3 +256,20 @@ def test_fit_notices_a_frozen_layer() -> None:
         return bits(*model.parameters())
 
     assert weights(False) == weights(True)
+
+
+def test_fit_notices_a_hook_that_a_batch_adds() -> None:
+    calls: list[int] = []
+
+    class Add(annx.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if batch == 5 and not calls:
+                self.model[0].register_forward_hook(lambda *given: calls.append(1))
+
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    model.compile("adam", "cross_entropy")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((96, 4)).astype(np.float32), rng.integers(0, 3, 96)
+    model.fit(x, y, epochs=1, batch_size=8, verbose=0, callbacks=[Add()])
+    assert len(calls) == 6
+    assert "hooks" in annx.debug.explain(model)

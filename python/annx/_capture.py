@@ -80,12 +80,12 @@ class Recording:
         # Of each call of a module: the call around it, or -1, and the module.
         self.scopes: list[tuple[int, Any]] = []
         self._arguments = arguments
-        self._lenient = lenient
+        self.lenient = lenient
         self._finished = False
 
     def __enter__(self) -> Recording:
         global active
-        _core.capture_begin(self._arguments, self._lenient)
+        _core.capture_begin(self._arguments, self.lenient)
         active += 1
         state.recording = self
         return self
@@ -129,6 +129,13 @@ def refuse(why: str) -> None:
         RuntimeError: unless the capture is lenient, which then gives no program.
     """
     if current() is not None:
+        _core.capture_refuse(why)
+
+
+def refuse_if_lenient(why: str) -> None:
+    """While ``fit`` captures a step by itself: says that it cannot be. ``annx.jit`` goes on."""
+    recording = current()
+    if recording is not None and recording.lenient:
         _core.capture_refuse(why)
 
 

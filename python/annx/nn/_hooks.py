@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from annx import _core, pytree
+from annx import _capture, _core, pytree
 from annx._core import Tensor
 from annx._tensor import RemovableHandle
 
@@ -119,6 +119,10 @@ def call_with_hooks(
     if not hooks:
         object.__setattr__(module, "_hooks", None)  # all were removed: back to the fast path
         return module.forward(*args, **kwargs)
+    _capture.refuse_if_lenient(
+        f"expected modules without hooks, which run at every call, but {type(module).__name__} "
+        "has some"
+    )
     for hook, with_kwargs in tuple(hooks.forward_pre.values()):
         if with_kwargs:
             changed = hook(module, args, kwargs)
