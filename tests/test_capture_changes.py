@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import annx
@@ -273,3 +274,22 @@ def test_fit_notices_a_hook_that_a_batch_adds() -> None:
     model.fit(x, y, epochs=1, batch_size=8, verbose=0, callbacks=[Add()])
     assert len(calls) == 6
     assert "hooks" in annx.debug.explain(model)
+
+
+def test_a_trace_that_cannot_be_written_does_not_train(tmp_path: Path) -> None:
+    w = nn.Parameter(annx.ones(1))
+    opt = optim.SGD([w], lr=0.5)
+
+    @annx.jit
+    def step(x: annx.Tensor) -> None:
+        opt.zero_grad()
+        (w * x).sum().backward()
+        opt.step()
+
+    step(annx.ones(1))
+    with pytest.raises(OSError):
+        annx.debug.trace(step, tmp_path / "nowhere" / "t.json", annx.ones(1))
+    assert w.item() == 0.5
+    step(x=annx.ones(1))
+    annx.debug.trace(step, tmp_path / "t.json", x=annx.ones(1))
+    assert w.item() == -0.5

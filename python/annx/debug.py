@@ -91,21 +91,22 @@ def trace(what: Any, path: str | os.PathLike[str], *args: Any, **kwargs: Any) ->
             f"[trace] expected a function made by annx.jit but got {type(what).__name__}"
         )
     program, tensors = what._find(args, kwargs)
-    times = program.trace(tensors)
-    start = times[0][0] if times else 0
-    events = [
-        {
-            "name": name,
-            "ph": "X",
-            "ts": (begin - start) / 1000,
-            "dur": (end - begin) / 1000,
-            "pid": 0,
-            "tid": 0,
-            "args": {"instruction": text, "flops": flops, "bytes": moved},
-        }
-        for (name, text, flops, moved), (begin, end) in zip(
-            program.instructions(), times, strict=True
-        )
-    ]
+    # Opened first: a step that trained for a file that cannot be written would be lost.
     with open(path, "w", encoding="utf-8") as file:
+        times = program.trace(tensors)
+        start = times[0][0] if times else 0
+        events = [
+            {
+                "name": name,
+                "ph": "X",
+                "ts": (begin - start) / 1000,
+                "dur": (end - begin) / 1000,
+                "pid": 0,
+                "tid": 0,
+                "args": {"instruction": text, "flops": flops, "bytes": moved},
+            }
+            for (name, text, flops, moved), (begin, end) in zip(
+                program.instructions(), times, strict=True
+            )
+        ]
         json.dump({"traceEvents": events, "displayTimeUnit": "ns"}, file)
