@@ -61,6 +61,8 @@ template <class T>
 ANNX_INLINE Ahead<T> forward_ahead(const AttentionForward<T>& work, const AttentionForward<T>* next,
                                    int64_t key, int64_t end) {
   Ahead<T> ahead;
+  // Few queries use a row but once: asking costs what it gains.
+  if (work.count < 64 / static_cast<int64_t>(sizeof(T))) return ahead;
   const AttentionForward<T>* then = key < end ? &work : next;
   if (key >= end) {
     ask(&ahead, work.out + work.first * work.out_rs, work.out_rs, work.count, work.head.value_dim);
