@@ -6,6 +6,7 @@ import copy
 import gc
 import math
 import pickle
+import threading
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +128,85 @@ def test_methods_of_classes_and_of_instances_without_a_dictionary() -> None:
     for tools in (Tools, Tools()):
         assert tools.more(annx.ones(1)).item() == 2.0
         assert tools.less(annx.ones(1)).item() == 0.0
+
+
+def test_a_class_method_of_a_module() -> None:
+    class Layer(nn.Linear):
+        @classmethod
+        @annx.jit
+        def twice(cls, x: annx.Tensor) -> annx.Tensor:
+            return x * 2
+
+        @classmethod
+        def thrice(cls, x: annx.Tensor) -> annx.Tensor:
+            return x * 3
+
+    thrice = annx.jit(Layer.thrice)
+    for _ in range(2):
+        assert Layer.twice(ONE).tolist() == [[2.0, 2.0]]
+        assert Layer(2, 2).twice(ONE).tolist() == [[2.0, 2.0]]
+        assert thrice(ONE).tolist() == [[3.0, 3.0]]
+
+
+def test_modules_that_are_arguments_are_noticed() -> None:
+    module = Scaled()
+    named = annx.jit(lambda x, parts: parts["m"].plain(x))
+    for factor in (2.0, 2.0, 3.0):
+        module.factor = factor
+        # As a subclass calls what it overrides.
+        assert same(Scaled.fast(module, ONE), module.plain(ONE))
+        assert same(named(ONE, {"m": module}), module.plain(ONE))
+
+
+def test_weights_of_layers_that_are_not_called_are_noticed() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Scaled()
+
+        def forward(self, x: annx.Tensor) -> annx.Tensor:
+            return self.inner.plain(x)
+
+    module = Outer()
+    captured = annx.jit(lambda x: module(x))
+    for change in (
+        lambda: None,
+        lambda: setattr(module.inner.layer, "weight", nn.Parameter(annx.ones(2, 2))),
+        lambda: setattr(module.inner, "factor", 7.0),
+        lambda: setattr(module.inner, "layer", nn.Linear(2, 2)),
+    ):
+        change()
+        assert same(captured(ONE), module(ONE))
+        assert same(captured(ONE), module(ONE))
+    captures = captured.captures
+    module.eval()
+    captured(ONE)
+    module.train()
+    captured(ONE)
+    assert captured.captures == captures + 1
+
+
+def test_threads_that_come_at_once_take_the_same_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Worker:
+        @annx.jit
+        def step(self, x: annx.Tensor) -> annx.Tensor:
+            return x * 2
+
+    worker = Worker()
+    bind, both, taken = annx._jit.Jitted._bind, threading.Barrier(2), []
+
+    def slow(self: Any, instance: Any, owner: Any) -> Any:
+        both.wait(10)
+        return bind(self, instance, owner)
+
+    monkeypatch.setattr(annx._jit.Jitted, "_bind", slow)
+    threads = [threading.Thread(target=lambda: taken.append(worker.step)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 2
+    assert taken[0] is taken[1] is worker.step
 
 
 def test_static_arguments_are_static_however_they_are_passed() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from annx import _core
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 bump = _core.bump_structure
 _module_states = _core.module_states
@@ -39,12 +39,14 @@ class Guard:
 
     __slots__ = ("_epoch", "_modules", "_optimizers", "_states")
 
-    def __init__(self, recording: Recording, owner: Any = None) -> None:
+    def __init__(self, recording: Recording, owners: Iterable[Any] = ()) -> None:
         self._epoch = _core.structure_epoch()
-        # Those that were called, and all of the one whose method was captured.
-        modules = {id(module): module for _, module in recording.scopes}
-        if owner is not None:
-            modules.update((id(module), module) for module in owner.modules())
+        # Those that were called, the owners, and all of their modules: a weight may have been read
+        # without a call of the module that holds it.
+        modules: dict[int, Any] = {}
+        for module in (*owners, *(module for _, module in recording.scopes)):
+            if id(module) not in modules:
+                modules.update((id(part), part) for part in module.modules())
         self._modules = list(modules.values())
         self._states = _module_states(self._modules)
         self._optimizers = [(o, o._plan_version) for o in recording.optimizers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from functools import update_wrapper
-from threading import RLock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -133,7 +133,7 @@ class Jitted:
         self._lock = RLock()
         # What a method belongs to, where its attributes tell when they change.
         owner = getattr(function, "__self__", function)
-        self._owner = owner if hasattr(owner, "_edited") else None
+        self._owner = owner if _is_module(owner) else None
         # Of a method: the instance and its name.
         self.__self__: Any
         self._place: tuple[Any, str] | None = None
@@ -154,11 +154,13 @@ class Jitted:
         methods = state.get(_METHODS)
         # What was copied along with other attributes is another instance's.
         if methods is None or methods.instance is not instance:
-            methods = state[_METHODS] = _Methods(instance)
+            with _making_methods:
+                methods = state.get(_METHODS)
+                if methods is None or methods.instance is not instance:
+                    methods = state[_METHODS] = _Methods(instance)
         bound = methods.get(self)
-        if bound is None:
-            bound = methods[self] = self._bind(instance, owner)
-        return bound
+        # Of threads that come at once, all take the one that is there first, and its lock.
+        return bound or methods.setdefault(self, self._bind(instance, owner))
 
     def _bind(self, instance: Any, owner: type | None) -> Jitted:
         function = self._function.__get__(instance, owner)
@@ -334,6 +336,10 @@ class Jitted:
 
     def _record(self, key: Any, tensors: Any, spec: Any) -> Any:
         args, kwargs = self._arguments(spec)
+        # Of the method's own module, and of those that are arguments, attributes count.
+        owners = [leaf for leaf in pytree.flatten((args, kwargs))[0] if _is_module(leaf)]
+        if self._owner is not None:
+            owners.append(self._owner)
         with _capture.Recording(list(tensors), self._lenient) as recording:
             result = self._function(*args, **kwargs)
             leaves: Any = [result]
@@ -349,7 +355,7 @@ class Jitted:
         refused = isinstance(program, str)
         if refused:
             self.refusal = program
-        guard = _capture.Guard(recording, self._owner)
+        guard = _capture.Guard(recording, owners)
         entry = _Entry(program, guard, recording, treedef, template)
         if not refused:
             self.captures += 1
@@ -373,6 +379,7 @@ class Jitted:
 
 
 _METHODS = "_annx_jitted"
+_making_methods = Lock()
 
 
 class _Methods(dict[Jitted, Jitted]):
@@ -383,6 +390,11 @@ class _Methods(dict[Jitted, Jitted]):
 
     def __reduce__(self) -> Any:
         return _Methods, ()
+
+
+def _is_module(value: Any) -> bool:
+    """Whether its attributes tell when they change."""
+    return hasattr(value, "_edited") and not isinstance(value, type)
 
 
 def _static_places(
