@@ -221,6 +221,45 @@ def test_leaves_made_by_the_step_are_no_state() -> None:
     assert step.captures == 1
 
 
+def test_leaves_computed_by_the_step_are_no_state() -> None:
+    def weights(captured: bool) -> tuple[list[Any], list[Any]]:
+        annx.manual_seed(0)
+        layer = nn.Linear(4, 1)
+        opt = optim.SGD(layer.parameters(), lr=0.1)
+
+        def step(x: annx.Tensor) -> annx.Tensor:
+            opt.zero_grad()
+            # A penalty on the gradient at a place between samples.
+            leaf = (x * 0.25 + 1).detach().requires_grad_()
+            (grad,) = annx.autograd.grad(layer(leaf).square().sum(), [leaf], create_graph=True)
+            scale = annx.ones(4, requires_grad=True)
+            (grad * scale).square().sum().backward()
+            opt.step()
+            assert leaf.grad is not None
+            assert scale.grad is not None
+            return leaf.grad + scale.grad
+
+        replayed = annx.jit(step)
+        grads = [(replayed if captured else step)(x_of(3, 4) * k).tolist() for k in range(1, 5)]
+        assert replayed.captures == int(captured)
+        return grads, layer.weight.tolist()
+
+    assert weights(True) == weights(False)
+
+
+def test_a_leaf_of_the_step_that_is_kept_is_an_error() -> None:
+    kept = []
+
+    @annx.jit
+    def step(x: annx.Tensor) -> None:
+        leaf = (x * 2).detach().requires_grad_()
+        leaf.square().sum().backward()
+        kept.append(leaf)
+
+    with pytest.raises(RuntimeError, match="kept outside"):
+        step(x_of(3, 4))
+
+
 def test_a_turn_may_change_what_the_next_one_finds() -> None:
     w = nn.Parameter(annx.ones(1))
 

@@ -355,9 +355,11 @@ int Recorder::kept_beyond(const TensorList& results) const {
   std::vector<const TensorImpl*> ours;
   for (const Tensor& t : results)
     if (t.defined()) ours.push_back(t.impl());
-  for (const Leaf& l : program_->leaves)
+  for (const Leaf& l : program_->leaves) {
     if (const Tensor& grad = autograd::meta_of(l.tensor)->grad; grad.defined())
       ours.push_back(grad.impl());
+    if (is_lost(l)) ours.push_back(l.tensor.impl());
+  }
   std::sort(ours.begin(), ours.end());
   ours.erase(std::unique(ours.begin(), ours.end()), ours.end());
   for (const TensorImpl* impl : ours) {
@@ -385,13 +387,18 @@ int Recorder::set_region(int region) {
   return std::exchange(region_, region < 0 ? ++regions_ : region);
 }
 
+// Whether nobody but this recorder holds a leaf: the call made it for itself.
+bool Recorder::is_lost(const Leaf& l) const {
+  TensorImpl* const impl = l.tensor.impl();
+  const int ours = watched_.find(reinterpret_cast<uintptr_t>(impl)) ? 2 : 1;
+  return l.entry < 0 && impl->use_count() == ours;
+}
+
 // Leaves that the call made for itself are gone with it, and so are their grads.
 void Recorder::drop_lost_leaves() {
   std::vector<Leaf> kept;
   for (Leaf& l : program_->leaves) {
-    TensorImpl* const impl = l.tensor.impl();
-    const int ours = watched_.find(reinterpret_cast<uintptr_t>(impl)) ? 2 : 1;
-    if (l.entry < 0 && impl->use_count() == ours) continue;
+    if (is_lost(l)) continue;
     if (l.entry >= 0)
       program_->buffers[static_cast<size_t>(program_->values[static_cast<size_t>(l.entry)].buffer)]
           .index = static_cast<int>(kept.size());

@@ -53,6 +53,7 @@ class Recorder final : public CallObserver {
   int argument_of(const Tensor& t) const;
   int buffer_of(const Tensor& t, bool output);
   int value_of(const Tensor& t, bool output = false);
+  bool is_lost(const Leaf& l) const;
   void drop_lost_leaves();
   // Has replays look whether t is as it was.
   void watch(const Tensor& t);
