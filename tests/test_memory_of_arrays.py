@@ -50,6 +50,31 @@ def test_a_replay_does_not_write_a_read_only_argument() -> None:
     assert array.tolist() == [2.0] * 4
 
 
+def test_dlpack_says_what_is_read_only() -> None:
+    array = np.arange(3, dtype=np.float32)
+    tensor = annx.from_dlpack(array)
+    assert np.from_dlpack(tensor).flags.writeable == np.from_dlpack(array).flags.writeable
+    array.flags.writeable = False
+    shared = annx.as_tensor(array)
+    # A view is of the same memory.
+    for each in (shared, shared[1:]):
+        # What reads the older form is told that it cannot be.
+        with pytest.raises(BufferError, match="copy it with annx.tensor"):
+            each.__dlpack__()
+        again = annx.from_dlpack(each)
+        with pytest.raises(ValueError, match="memory that can be written"):
+            again.zero_()
+        del again
+        copied = annx.from_dlpack(each.__dlpack__(copy=True))
+        copied.zero_()
+    assert array.tolist() == [0, 1, 2]
+    np.from_dlpack(annx.tensor(array))
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
+        assert not np.from_dlpack(shared).flags.writeable
+        with pytest.raises(ValueError, match="memory that can be written"):
+            annx.from_dlpack(array).zero_()
+
+
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.RMSprop])
 def test_read_only_parameters_are_not_trained(kind: type[optim.SGD]) -> None:
     array = np.ones(3, np.float32)

@@ -1,5 +1,8 @@
 // DLPack both ways. The structs follow the published ABI (DLPack 1.0).
+#include <memory>
+
 #include "bindings/py.h"
+#include "core/readonly.h"
 
 namespace annx::python {
 
@@ -36,6 +39,7 @@ struct DLManagedTensorVersioned {
   DLTensor dl_tensor;
 };
 constexpr int kDLCPU = 1;
+constexpr uint64_t kReadOnly = 1, kIsCopied = 2;  // of flags
 enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat_ = 2, kBfloat = 4, kBool = 6 };
 
 DLDataType to_dl(DType t) {
@@ -82,11 +86,12 @@ struct Export {
 };
 
 template <class Managed>
-py::object make_capsule(const Tensor& t, const char* label) {
+py::object make_capsule(const Tensor& t, const char* label, [[maybe_unused]] bool copied) {
   auto* e = new Export<Managed>(t);
   if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) {
     e->managed.major = 1;
     e->managed.minor = 0;
+    e->managed.flags = (is_readonly(t) ? kReadOnly : 0) | (copied ? kIsCopied : 0);
   }
   return py::reinterpret_steal<py::object>(PyCapsule_New(&e->managed, label, [](PyObject* capsule) {
     // A consumed capsule has been renamed and belongs to its consumer.
@@ -106,8 +111,13 @@ py::object to_dlpack(py::handle self, bool versioned, bool copy) {
     GradModeGuard no_grad(false);
     t = call(def::clone, {t});
   }
-  return versioned ? make_capsule<DLManagedTensorVersioned>(t, "dltensor_versioned")
-                   : make_capsule<DLManagedTensor>(t, "dltensor");
+  // The older form cannot say that memory must not be written.
+  if (!versioned && is_readonly(t))
+    throw py::buffer_error(
+        "[dlpack] expected memory that can be written, or a reader of DLPack 1.0, but this tensor "
+        "shares the memory of a read-only array: copy it with annx.tensor first");
+  return versioned ? make_capsule<DLManagedTensorVersioned>(t, "dltensor_versioned", copy)
+                   : make_capsule<DLManagedTensor>(t, "dltensor", copy);
 }
 
 template <class Managed>
@@ -129,10 +139,15 @@ Tensor import_managed(py::handle capsule, const char* label, const char* used) {
   char* data = static_cast<char*>(d.data) + d.byte_offset;
   ANNX_CHECK(n == 0 || reinterpret_cast<uintptr_t>(data) % itemsize(dtype) == 0, value,
              "from_dlpack", "expected data aligned to its item size");
-  auto storage = Storage::wrap(data, static_cast<size_t>(n) * itemsize(dtype), {}, [m] {
+  bool readonly = false;
+  if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) readonly = m->flags & kReadOnly;
+  const auto marked = std::make_shared<uint64_t>(0);  // the storage's id
+  auto storage = Storage::wrap(data, static_cast<size_t>(n) * itemsize(dtype), {}, [m, marked] {
+    if (*marked) forget_readonly(*marked);
     py::gil_scoped_acquire gil;
     if (m->deleter) m->deleter(m);
   });
+  if (readonly) mark_readonly(*marked = storage->id());
   PyCapsule_SetName(capsule.ptr(), used);
   return Tensor::from_storage(std::move(storage), shape, strides, dtype);
 }

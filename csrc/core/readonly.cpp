@@ -29,12 +29,14 @@ void forget_readonly(uint64_t storage) {
   g_count.store(g_readonly.size(), std::memory_order_relaxed);
 }
 
-void check_writable(const Tensor& t, const char* op) {
-  if (g_count.load(std::memory_order_relaxed) == 0 || !t.defined()) return;
+bool is_readonly(const Tensor& t) {
+  if (g_count.load(std::memory_order_relaxed) == 0 || !t.defined()) return false;
   std::lock_guard<std::mutex> lock(g_mutex);
-  const bool known =
-      std::find(g_readonly.begin(), g_readonly.end(), t.storage()->id()) != g_readonly.end();
-  ANNX_CHECK(!known, value, op,
+  return std::find(g_readonly.begin(), g_readonly.end(), t.storage()->id()) != g_readonly.end();
+}
+
+void check_writable(const Tensor& t, const char* op) {
+  ANNX_CHECK(!is_readonly(t), value, op,
              "expected memory that can be written but this tensor shares that of a read-only "
              "array: copy it with annx.tensor first");
 }

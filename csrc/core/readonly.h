@@ -11,6 +11,8 @@ namespace annx {
 void mark_readonly(uint64_t storage);
 void forget_readonly(uint64_t storage);
 
+bool is_readonly(const Tensor& t);
+
 // Throws where t lies in such memory. Called ahead of writes by ops that write into inputs.
 void check_writable(const Tensor& t, const char* op);
 
