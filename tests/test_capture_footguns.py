@@ -264,6 +264,36 @@ def test_seeding_inside_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="manual_seed"):
         f(annx.ones(2))
 
+    @annx.jit
+    def ahead(x: annx.Tensor) -> annx.Tensor:
+        annx.manual_seed(1)
+        return x + annx.randn(2)
+
+    with pytest.raises(RuntimeError, match="manual_seed"):
+        ahead(annx.ones(2))
+
+
+def test_other_threads_may_draw_while_a_call_is_recorded() -> None:
+    def f(x: annx.Tensor) -> annx.Tensor:
+        y = nn.functional.dropout(x, 0.5)
+        # Other threads share the stream.
+        other = threading.Thread(target=annx.randn, args=(3,))
+        if annx._core.capturing():
+            other.start()
+            other.join()
+        return y + nn.functional.dropout(x, 0.5)
+
+    x = annx.ones(64)
+    g = annx.jit(f)
+    g(x)
+    for _ in range(2):
+        annx.manual_seed(3)
+        want = f(x)
+        annx.manual_seed(3)
+        assert g(x).tolist() == want.tolist()
+        assert g(x).tolist() != want.tolist()
+    assert g.captures == 1
+
 
 def test_overlapping_arguments_are_an_error() -> None:
     data = annx.arange(6.0)

@@ -7,6 +7,7 @@
 #include "dispatch/cpu_features.h"
 #include "ops/conv/choice.h"
 #include "ops/random/generator.h"
+#include "program/record.h"
 
 #ifndef ANNX_VERSION
 #define ANNX_VERSION "0"
@@ -15,6 +16,11 @@
 namespace annx::python {
 
 namespace {
+
+void reseed(RandomState state) {
+  if (program::Recorder* const active = program::Recorder::active()) active->reseeded();
+  set_random_state(state);
+}
 
 py::dict build_info() {
   py::dict d;
@@ -103,7 +109,7 @@ void init_runtime(py::module_& m) {
   m.def("empty_cache", empty_cache, "Gives cached memory back to the system.");
   m.def("build_info", build_info, "How this extension was built.");
   m.def(
-      "manual_seed", [](uint64_t seed) { set_random_state({seed, 0}); },
+      "manual_seed", [](uint64_t seed) { reseed({seed, 0}); },
       "Restarts the random generator from seed.");
   m.def(
       "get_rng_state",
@@ -113,8 +119,7 @@ void init_runtime(py::module_& m) {
       },
       "(seed, counter) of the random generator.");
   m.def(
-      "set_rng_state",
-      [](std::pair<uint64_t, uint64_t> s) { set_random_state({s.first, s.second}); },
+      "set_rng_state", [](std::pair<uint64_t, uint64_t> s) { reseed({s.first, s.second}); },
       "Restores what get_rng_state gave.");
   m.def(
       "push_random_stream",

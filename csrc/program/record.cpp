@@ -271,20 +271,22 @@ void Recorder::after(const OpCall& c) {
   }
   if (c.op->flags & kKeyed) {
     const Ints& key = c.attrs[0].ints();
-    const uint64_t drawn = static_cast<uint64_t>(key[1]) - first_draw_;
-    if (drawn < static_cast<uint64_t>(program_->draws) && static_cast<uint64_t>(key[0]) == seed_)
-      i.draw = static_cast<int>(drawn);
+    const int* const drawn = draws_.find(static_cast<uint64_t>(key[1]));
+    if (drawn && static_cast<uint64_t>(key[0]) == seed_) i.draw = *drawn;
   }
 }
 
 void Recorder::drew(uint64_t seed, uint64_t counter) {
-  if (program_->draws == 0) first_draw_ = counter;
-  if (program_->draws > 0 &&
-      (seed != seed_ || counter != first_draw_ + static_cast<uint64_t>(program_->draws)))
-    refuse(ErrorKind::runtime, "jit",
-           "expected no manual_seed inside a captured call: seed before it");
+  // What lies between two of them was drawn by other threads.
+  if (program_->draws > 0 && (seed != seed_ || counter <= last_draw_)) reseeded();
   seed_ = seed;
-  ++program_->draws;
+  last_draw_ = counter;
+  draws_.insert(counter, program_->draws++);
+}
+
+void Recorder::reseeded() {
+  refuse(ErrorKind::runtime, "jit",
+         "expected no manual_seed inside a captured call: seed before it");
 }
 
 void Recorder::use_leaf(const Tensor& leaf, bool replaced) {

@@ -40,6 +40,8 @@ class Recorder final : public CallObserver {
 
   // requires_grad or the hooks of a leaf are about to change.
   void note_change(const Tensor& leaf);
+  // The random stream is set: a replay would not do that again.
+  void reseeded();
 
   void before(const OpCall& c) override;
   void after(const OpCall& c) override;
@@ -65,6 +67,7 @@ class Recorder final : public CallObserver {
   IdMap values_{8};             // newest value of a hash
   IdMap leaves_{5};             // by address
   IdMap watched_{5};            // likewise
+  IdMap draws_{3};              // places of draws by counter
   std::vector<int> same_hash_;  // per value: the next of its hash, or -1
   std::vector<Ids> argument_buffers_;  // arguments of one storage
   std::vector<char> written_;          // per buffer
@@ -74,7 +77,7 @@ class Recorder final : public CallObserver {
   std::vector<const TensorImpl*> argument_impls_;
   std::string refusal_;
   bool lenient_;
-  uint64_t seed_ = 0, first_draw_ = 0;
+  uint64_t seed_ = 0, last_draw_ = 0;
   int scope_ = -1, region_ = 0, regions_ = 0;
 };
 
