@@ -171,6 +171,32 @@ def test_rows_without_keys_are_zero_and_have_no_gradient():
         assert np.isfinite(dv.numpy()).all()
 
 
+@pytest.mark.parametrize("target", _core.supported_targets())
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_of_keys_without_features_have_a_gradient(dtype, causal, target):
+    """Scores of an empty sum are 0: every visible key counts the same."""
+    q, k, v = draw((2, 4, 70, 0), (2, 2, 600, 0), (2, 2, 600, 5), dtype=dtype)
+    before = _core.active_target()
+    try:
+        _core.set_target(target)
+        inputs = tensors([q, k, v])
+        out = attention(*inputs, is_causal=causal, enable_gqa=True)
+        dq, dk, dv = gradients(inputs, out)
+    finally:
+        _core.set_target(before)
+    seen = np.tril(np.ones((70, 600))) if causal else np.ones((70, 600))
+    weights = seen / seen.sum(-1, keepdims=True)
+    expected = np.einsum("qk,bgkd->bgqd", weights, v.astype(np.float64)).repeat(2, axis=1)
+    np.testing.assert_allclose(out.detach().numpy(), expected, atol=1e-6)
+    (seed,) = draw(tuple(out.shape), seed=9)
+    expected = np.einsum("qk,bgqd->bgkd", weights, seed.reshape(2, 2, 140, 5)[:, :, :70])
+    expected += np.einsum("qk,bgqd->bgkd", weights, seed.reshape(2, 2, 140, 5)[:, :, 70:])
+    np.testing.assert_allclose(dv.numpy(), expected, atol=1e-5)
+    assert dq.shape == q.shape
+    assert dk.shape == k.shape
+
+
 def test_gradient_of_a_learned_bias():
     """A bias of the scores (as relative positions) is summed over what it was broadcast to."""
     q, k, v, bias = draw((2, 3, 6, 4), (2, 3, 7, 4), (2, 3, 7, 4), (3, 6, 7), dtype=np.float64)

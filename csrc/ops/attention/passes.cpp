@@ -236,7 +236,7 @@ struct Chunks {
 template <class T>
 void backward(const OpCall& c) {
   const Tensor &q = c.in(1), &k = c.in(2), &v = c.in(3);
-  if (q.numel() == 0 || v.numel() == 0 || c.in(0).numel() == 0) {
+  if (v.numel() == 0 || c.in(0).numel() == 0) {
     for (const Tensor& t : c.outputs) fill_zero<T>(t);
     return;
   }
