@@ -10,9 +10,10 @@
 //   gemm(args);
 //
 // Bits: element (i, j) is one chain of fma over p = 0 … k-1, from 0, or from c(i, j) when `accumulate`
-// is set; then times alpha; then one addition of bias[j]; then the activation; then the sum or product with
-// `other`; then the gradient. It depends on no target, tile, thread count, stride or batch, nor on whether B was packed before. Only
-// where split_k_chunk(m, n, k) is not 0 does the shape alone cut the chain: each chunk of that many p
+// is set; then times alpha; then one addition of bias[j]; then the activation; then the sum or
+// product with `other`; then the gradient. It depends on no target, tile, thread count, stride or
+// batch, nor on whether B was packed before. Only where split_k_chunk(m, n, k) is not 0 does the
+// shape alone cut the chain: each chunk of that many p
 // is a chain (the first from 0 or c, the others from 0), and the chunks' results are added in
 // ascending order. With accumulate and alpha or beta other than 1, the chain starts from 0 and the
 // sum is (alpha chain) + (beta c), each product rounded.

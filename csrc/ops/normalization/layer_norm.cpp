@@ -51,8 +51,9 @@ Cost layer_norm_cost(const OpCall& c) {
   return {8 * n, 2 * n * static_cast<double>(itemsize(c.in(0).dtype()))};
 }
 
-// Inputs: g, x, weight?, mean, rstd, other? (which a captured step may have added to dx). Outputs: dx, dweight, dbias; the last two are empty unless
-// attributes 1 and 2 ask for them. Attribute 0: the number of trailing dimensions.
+// Inputs: g, x, weight?, mean, rstd, other? (which a captured step may have added to dx). Outputs: dx,
+// dweight, dbias; the last two are empty unless attributes 1 and 2 ask for them. Attribute 0: the
+// number of trailing dimensions.
 void backward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(1);
   const int64_t n = row_length(x.shape(), c.attr(0));

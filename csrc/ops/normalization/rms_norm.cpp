@@ -45,8 +45,8 @@ Cost rms_norm_cost(const OpCall& c) {
   return {5 * n, 2 * n * static_cast<double>(itemsize(c.in(0).dtype()))};
 }
 
-// Inputs: g, x, weight?, rstd, other? (which a captured step may have added to dx). Attributes: trailing dimensions, whether dweight is wanted. Outputs:
-// dx, dweight (empty unless wanted).
+// Inputs: g, x, weight?, rstd, other? (which a captured step may have added to dx). Attributes:
+// trailing dimensions, whether dweight is wanted. Outputs: dx, dweight (empty unless wanted).
 void backward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(1);
   specs.push_back({x.shape(), x.dtype()});
