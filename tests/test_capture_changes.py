@@ -332,3 +332,10 @@ def test_a_trace_that_cannot_be_written_does_not_train(tmp_path: Path) -> None:
     step(x=annx.ones(1))
     annx.debug.trace(step, tmp_path / "t.json", x=annx.ones(1))
     assert w.item() == -0.5
+
+
+def test_a_view_of_what_an_argument_is_a_part_of() -> None:
+    base = annx.tensor(np.arange(12, dtype=np.float32).reshape(6, 2))
+    step = annx.jit(lambda x: base.reshape(12)[:6].reshape(3, 2) * x)
+    for _ in range(3):
+        np.testing.assert_array_equal(step(base[:3]).numpy(), base[:3].numpy() ** 2)

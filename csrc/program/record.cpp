@@ -248,7 +248,7 @@ void Recorder::before(const OpCall& c) {
 void Recorder::after(const OpCall& c) {
   if (!c.op->kernel) {  // a view: its storage says it all
     for (const Tensor& t : c.inputs)
-      if (t.defined() && autograd::is_leaf(t)) buffer_of(t, false);
+      if (t.defined() && autograd::is_leaf(t) && argument_of(t) < 0) buffer_of(t, false);
     return;
   }
   Instruction& i = program_->instructions.emplace_back();
