@@ -18,7 +18,7 @@ def x_of(*shape: int, seed: int = 0) -> annx.Tensor:
     return annx.tensor(data.astype(np.float32))
 
 
-def eager(module: nn.Module, *inputs: annx.Tensor) -> list[bytes]:
+def eager(module: nn.Module, *inputs: Any) -> list[bytes]:
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     with annx.no_grad():
@@ -322,6 +322,35 @@ def test_explain_says_what_is_made_once() -> None:
         replayed = annx.jit(module.eval())
         replayed(inputs(0))
         assert "weights kept ready" not in annx.debug.explain(replayed)
+
+
+def test_inputs_may_be_trees() -> None:
+    lstm = nn.LSTM(4, 3).eval()
+    x, state = x_of(1, 2, 4), (x_of(1, 2, 3, seed=1), x_of(1, 2, 3, seed=2))
+    serve = annx.prepare(lstm)
+    assert bits(serve(x, state)) == eager(lstm, x, state)
+    state = serve(x, state)[1]
+    assert bits(serve(x, state)) == eager(lstm, x, state)
+    assert bits(serve(x.numpy(), tuple(t.numpy() for t in state))) == eager(lstm, x, state)
+    assert len(serve.programs) == 1
+    assert bits(serve(x)) == eager(lstm, x)
+    assert bits(serve([[[1.0, 2.0, 3.0, 4.0]]])) == eager(
+        lstm, annx.tensor([[[1.0, 2.0, 3.0, 4.0]]])
+    )
+
+    class Named(nn.Module):
+        def forward(self, parts: Any) -> Any:
+            return parts["a"] * 2 + parts["b"][0]
+
+    serve = annx.prepare(Named())
+    for order in (("a", "b"), ("b", "a")):
+        parts = {"a": x, "b": [x]}
+        assert bits(serve({name: parts[name] for name in order})) == bits(x * 3)
+    packed = nn.utils.rnn.pack_sequence([annx.rand(5, 4), annx.rand(3, 4)])
+    with pytest.raises(RuntimeError, match="whose result has a fixed shape"):
+        annx.prepare(lstm)(packed)
+    with pytest.raises(TypeError, match=r"\[prepare\] expected Tensors, arrays.* but got object"):
+        annx.prepare(lstm)(x, object())
 
 
 def test_predict_in_batches_joins_what_has_rows() -> None:

@@ -42,7 +42,7 @@ class Prepared:
     def _start(self) -> None:
         self._epoch = _structure_epoch()
         self._seen = _structure(self._module)
-        self._entries: dict[bytes, _Entry] = {}
+        self._entries: dict[Any, _Entry] = {}
 
     def __repr__(self) -> str:
         return f"<annx.prepare of {type(self._module).__name__}>"
@@ -57,16 +57,23 @@ class Prepared:
         self._start()
 
     def __call__(self, *inputs: Any) -> Any:
-        """What the module computes in evaluation mode; arrays are taken for Tensors."""
+        """What the module computes in evaluation mode.
+
+        Args:
+            inputs: of the module: Tensors, arrays, and dicts, lists and tuples of them, such as the
+                ``(h, c)`` of an LSTM.
+        """
         if _structure_epoch() != self._epoch:
             self._look_again()
+        treedef = None
+        key: Any
         try:
             key = _call_key(inputs)
         except TypeError:
-            inputs = tuple([_creation.as_tensor(value) for value in inputs])
-            key = _call_key(inputs)
+            inputs, treedef = _take_apart(inputs)
+            key = _call_key(inputs) if treedef is None else (_call_key(inputs), treedef)
         entry = self._entries.get(key)
-        return self._first(key, inputs) if entry is None else entry.run(inputs)
+        return self._first(key, inputs, treedef) if entry is None else entry.run(inputs)
 
     def predict(self, *inputs: Any, batch_size: int | None = None) -> Any:
         """The outputs for arrays, as arrays.
@@ -119,7 +126,7 @@ class Prepared:
             else:
                 self._start()
 
-    def _first(self, key: bytes, inputs: tuple[Tensor, ...]) -> Any:
+    def _first(self, key: Any, inputs: tuple[Tensor, ...], treedef: Any) -> Any:
         with self._lock:
             entry = self._entries.get(key)
             if entry is not None:
@@ -128,7 +135,7 @@ class Prepared:
             for part in modes:
                 part.training = False
             try:
-                entry, outputs = self._record(inputs)
+                entry, outputs = self._record(inputs, treedef)
             finally:
                 for part in modes:
                     part.training = True
@@ -138,16 +145,17 @@ class Prepared:
             self._entries[key] = entry
             return entry.build(outputs)
 
-    def _record(self, inputs: tuple[Tensor, ...]) -> tuple[_Entry, Any]:
+    def _record(self, inputs: tuple[Tensor, ...], treedef: Any) -> tuple[_Entry, Any]:
         for name, part in self._module.named_modules():
             if part._hooks is not None:
                 raise RuntimeError(
                     f"[prepare] expected modules without hooks but {name or 'the module'} has some"
                 )
         with no_grad(), _capture.Recording(list(inputs)) as recording:
-            result = self._module(*inputs)
+            arguments = inputs if treedef is None else pytree.unflatten(treedef, list(inputs))
+            result = self._module(*arguments)
             single = isinstance(result, Tensor)
-            leaves, treedef = pytree.flatten(result)
+            leaves, built = pytree.flatten(result)
             outputs = _core.detached_results([x for x in leaves if isinstance(x, Tensor)])
             template = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
             del result, leaves
@@ -158,8 +166,26 @@ class Prepared:
                 f"{type(self._module).__name__} does"
             )
         guard = _capture.Guard(recording)
-        kept = None if single else treedef
+        kept = None if single else built
         return _Entry(program, guard, recording, kept, template), outputs
+
+
+def _take_apart(inputs: tuple[Any, ...]) -> tuple[tuple[Tensor, ...], Any]:
+    """The Tensors within the inputs and their structure; None for Tensors side by side."""
+    leaves, treedef = pytree.flatten(inputs)
+    flat = len(leaves) == len(inputs) and all(a is b for a, b in zip(leaves, inputs, strict=True))
+    if not any(isinstance(leaf, (Tensor, np.ndarray)) for leaf in leaves):
+        leaves, flat = [*inputs], True  # rows of numbers
+    tensors = []
+    for leaf in leaves:
+        try:
+            tensors.append(_creation.as_tensor(leaf))
+        except TypeError:
+            raise TypeError(
+                "[prepare] expected Tensors, arrays, or dicts, lists and tuples of them but got "
+                f"{type(leaf).__name__}"
+            ) from None
+    return tuple(tensors), None if flat else treedef
 
 
 def _array(value: Any) -> Any:
