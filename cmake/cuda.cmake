@@ -68,7 +68,9 @@ set_target_properties(annx_cuda PROPERTIES LINK_DEPENDS "${PROJECT_SOURCE_DIR}/c
 target_link_libraries(annx_cuda PRIVATE Threads::Threads ${CMAKE_DL_LIBS} rt)
 
 # The loader says "not built" or "missing" by this.
-set_source_files_properties(csrc/cuda/backend.cpp PROPERTIES COMPILE_DEFINITIONS ANNX_CUDA)
+set_source_files_properties(
+  "${PROJECT_SOURCE_DIR}/csrc/cuda/backend.cpp" TARGET_DIRECTORY annx_objects
+  PROPERTIES COMPILE_DEFINITIONS ANNX_CUDA)
 if(ANNX_BUILD_PYTHON)
   install(TARGETS annx_cuda LIBRARY DESTINATION annx)
 endif()
