@@ -18,20 +18,7 @@ bool row_major(const Value& v) {
 
 class Combiner {
  public:
-  explicit Combiner(Program& p)
-      : p_(p),
-        readers_(p.buffers.size(), 0),
-        maker_(p.buffers.size(), -1),
-        written_(p.buffers.size(), 0),
-        gone_(p.instructions.size(), 0) {
-    for (size_t at = 0; at < p.instructions.size(); ++at) {
-      const Instruction& i = p.instructions[at];
-      for (int v : i.in)
-        if (v >= 0) ++readers_[buffer(v)];
-      for (int b : i.writes) written_[static_cast<size_t>(b)] = 1;
-      for (int v : i.out) maker_[buffer(v)] = static_cast<int>(at);
-    }
-  }
+  explicit Combiner(Program& p) : p_(p), uses_(p), gone_(p.instructions.size(), 0) {}
 
   void run() {
     size_t sums = 0, products = 0;
@@ -43,10 +30,7 @@ class Combiner {
         products += fold(i, at);
     }
     if (sums + products == 0) return;
-    std::vector<Instruction> kept;
-    for (size_t at = 0; at < p_.instructions.size(); ++at)
-      if (!gone_[at]) kept.push_back(std::move(p_.instructions[at]));
-    p_.instructions = std::move(kept);
+    drop_instructions(p_, gone_);
     if (sums) note(sums, " sums computed by the op that makes a term");
     if (products) note(products, " products computed by the op that makes a factor");
   }
@@ -71,15 +55,18 @@ class Combiner {
   // Lets the maker of `made`, which nobody else reads, read `other`, which is there before it.
   bool take(const Instruction& i, size_t at, int made, int other) {
     const size_t b = buffer(made);
-    const int from = maker_[b];
-    if (from < 0 || p_.buffers[b].kind != Buffer::Kind::temporary || readers_[b] != 1 ||
-        written_[b] || written_[buffer(other)] || maker_[buffer(other)] >= from)
+    const int from = uses_.maker[b];
+    if (from < 0 || p_.buffers[b].kind != Buffer::Kind::temporary || uses_.readers[b] != 1 ||
+        uses_.written[b] || uses_.written[buffer(other)] || uses_.maker[buffer(other)] >= from)
       return false;
+    // The host may write what is read earlier now.
+    for (size_t between = static_cast<size_t>(from); between < at; ++between)
+      if (p_.instructions[between].host >= 0) return false;
     Instruction& maker = p_.instructions[static_cast<size_t>(from)];
     if (maker.out[0] != made || maker.region != i.region || !admit(maker, i.op == &def::add, other))
       return false;
     maker.out[0] = i.out[0];
-    maker_[buffer(i.out[0])] = from;
+    uses_.maker[buffer(i.out[0])] = from;
     gone_[at] = 1;
     return true;
   }
@@ -110,8 +97,8 @@ class Combiner {
   }
 
   Program& p_;
-  std::vector<int> readers_, maker_;
-  std::vector<char> written_, gone_;
+  Uses uses_;
+  std::vector<char> gone_;
 };
 
 }  // namespace

@@ -21,21 +21,7 @@ constexpr Fusible kFusible[] = {{"relu", "relu_backward", "relu"},
 
 class Epilogues {
  public:
-  explicit Epilogues(Program& p)
-      : p_(p),
-        readers_(p.buffers.size(), 0),
-        maker_(p.buffers.size(), -1),
-        written_(p.buffers.size(), 0),
-        gone_(p.instructions.size(), 0) {
-    for (size_t at = 0; at < p.instructions.size(); ++at) {
-      const Instruction& i = p.instructions[at];
-      for (int v : i.in)
-        if (v >= 0) ++readers_[buffer(v)];
-      for (int b : i.writes)
-        ++readers_[static_cast<size_t>(b)], written_[static_cast<size_t>(b)] = 1;
-      for (int v : i.out) maker_[buffer(v)] = static_cast<int>(at);
-    }
-  }
+  explicit Epilogues(Program& p) : p_(p), uses_(p), gone_(p.instructions.size(), 0) {}
 
   void run() {
     size_t forward = 0, backward = 0;
@@ -43,10 +29,7 @@ class Epilogues {
       if (i.op && std::strcmp(i.op->name, "linear_backward") == 0) backward += fold_gradient(i);
     for (size_t at = 0; at < p_.instructions.size(); ++at) forward += fold_activation(at);
     if (forward + backward == 0) return;
-    std::vector<Instruction> kept;
-    for (size_t at = 0; at < p_.instructions.size(); ++at)
-      if (!gone_[at]) kept.push_back(std::move(p_.instructions[at]));
-    p_.instructions = std::move(kept);
+    drop_instructions(p_, gone_);
     if (forward) note(forward, " activations computed by the product");
     if (backward) note(backward, " gradients of activations computed by linear's");
   }
@@ -62,8 +45,8 @@ class Epilogues {
   // The instruction that makes v for one reader only, or -1.
   int sole_maker(int v) const {
     const size_t b = buffer(v);
-    const bool sole = p_.buffers[b].kind == Buffer::Kind::temporary && readers_[b] == 1;
-    return sole ? maker_[b] : -1;
+    const bool sole = p_.buffers[b].kind == Buffer::Kind::temporary && uses_.readers[b] == 1;
+    return sole ? uses_.maker[b] : -1;
   }
 
   bool fold_activation(size_t at) {
@@ -82,7 +65,7 @@ class Epilogues {
       // so moving the product down to the activation would be wrong, moving this up is not.
       product.attrs[0] = Attr(intern(f.activation));
       product.out[0] = i.out[0];
-      maker_[buffer(i.out[0])] = from;
+      uses_.maker[buffer(i.out[0])] = from;
       gone_[at] = 1;
       return true;
     }
@@ -98,7 +81,7 @@ class Epilogues {
       return false;
     // The inputs are read later than before.
     for (int v : i.in)
-      if (written_[buffer(v)] || value(v).dtype != value(product.in[0]).dtype ||
+      if (uses_.written[buffer(v)] || value(v).dtype != value(product.in[0]).dtype ||
           value(v).shape != value(product.in[0]).shape)
         return false;
     for (const Fusible& f : kFusible) {
@@ -115,8 +98,8 @@ class Epilogues {
   }
 
   Program& p_;
-  std::vector<int> readers_, maker_;
-  std::vector<char> written_, gone_;
+  Uses uses_;
+  std::vector<char> gone_;
 };
 
 }  // namespace

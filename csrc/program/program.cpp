@@ -46,6 +46,27 @@ Lifetimes::Lifetimes(const Program& p) : first(p.buffers.size(), -1), last(p.buf
   }
 }
 
+Uses::Uses(const Program& p)
+    : readers(p.buffers.size(), 0), maker(p.buffers.size(), -1), written(p.buffers.size(), 0) {
+  const auto buffer = [&](int v) {
+    return static_cast<size_t>(p.values[static_cast<size_t>(v)].buffer);
+  };
+  for (size_t at = 0; at < p.instructions.size(); ++at) {
+    const Instruction& i = p.instructions[at];
+    for (int v : i.in)
+      if (v >= 0) ++readers[buffer(v)];
+    for (int b : i.writes) ++readers[static_cast<size_t>(b)], written[static_cast<size_t>(b)] = 1;
+    for (int v : i.out) maker[buffer(v)] = static_cast<int>(at);
+  }
+}
+
+void drop_instructions(Program& p, const std::vector<char>& gone) {
+  std::vector<Instruction> kept;
+  for (size_t at = 0; at < p.instructions.size(); ++at)
+    if (!gone[at]) kept.push_back(std::move(p.instructions[at]));
+  p.instructions = std::move(kept);
+}
+
 void optimize(Program& p) {
   remove_dead_code(p);
   merge_common_subexpressions(p);

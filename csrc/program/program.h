@@ -121,6 +121,17 @@ struct Lifetimes {
   std::vector<int> first, last;
 };
 
+// Of each buffer: how many inputs and writes touch it, the last instruction that makes it as an output
+// (or -1), and whether any instruction writes it besides its outputs.
+struct Uses {
+  explicit Uses(const Program& p);
+  std::vector<int> readers, maker;
+  std::vector<char> written;
+};
+
+// Drops the instructions whose entry in `gone` is set.
+void drop_instructions(Program& p, const std::vector<char>& gone);
+
 // The passes, in the order in which they run: each in a file of its own.
 void remove_dead_code(Program& p);
 void merge_common_subexpressions(Program& p);
