@@ -101,7 +101,7 @@ def measure(line: str, contender: str, threads: int, target: str) -> dict[str, A
         ]
         firsts = []
         for _ in range(CAPTURES):
-            again = workload.step(contender, weights, data, 1.0, **options)
+            again = workload.step(contender, weights, data, 1.0, wrap=lib.jit)
             began = time.perf_counter_ns()
             again()
             firsts.append(float(time.perf_counter_ns() - began))

@@ -1,4 +1,6 @@
 // Captured steps for Python: recording, and programs that can be run again.
+#include <unordered_set>
+
 #include "bindings/py.h"
 #include "ops/conv/choice.h"
 #include "program/explain.h"
@@ -143,28 +145,59 @@ py::object copy_containers(const py::handle& tree) {
   return py::reinterpret_borrow<py::object>(tree);
 }
 
+py::object checked(PyObject* o) {
+  if (!o) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(o);
+}
+
+// What lies in instances' dictionaries is read there.
+py::object attributes_of(PyObject* module) {
+  return checked(PyObject_GenericGetDict(module, nullptr));
+}
+
+PyObject* entry_of(const py::object& dict, PyObject* key) {
+  PyObject* const o = PyDict_GetItemWithError(dict.ptr(), key);
+  if (!o && !PyErr_Occurred()) PyErr_SetObject(PyExc_KeyError, key);
+  if (!o) throw py::error_already_set();
+  return o;
+}
+
+void list_modules(PyObject* module, py::list& found, std::unordered_set<PyObject*>& met) {
+  static PyObject* const registry = PyUnicode_InternFromString("_module_names");
+  if (!met.insert(module).second) return;
+  found.append(py::handle(module));
+  const Deeper here;
+  const py::object state = attributes_of(module);
+  PyObject* const names = entry_of(state, registry);
+  PyObject *name, *mark;
+  Py_ssize_t place = 0;
+  while (PyDict_Next(names, &place, &name, &mark)) {
+    PyObject* const part = entry_of(state, name);
+    if (part != Py_None) list_modules(part, found, met);
+  }
+}
+
+// The roots, the modules of a record's scopes, and all below them, each once, parents first.
+py::list modules_within(const py::list& roots, const py::list& scopes) {
+  py::list found;
+  std::unordered_set<PyObject*> met;
+  for (const py::handle root : roots) list_modules(root.ptr(), found, met);
+  for (const py::handle scope : scopes) list_modules(PyTuple_GetItem(scope.ptr(), 1), found, met);
+  return found;
+}
+
 // Of each module: its mode, its count of edits, and the names of its parameters and buffers, each with
-// the id of its memory, or -1. What lies in instances' dictionaries is read there.
+// the id of its memory, or -1.
 py::list module_states(const py::list& modules) {
   static PyObject* const training = PyUnicode_InternFromString("training");
   static PyObject* const edits = PyUnicode_InternFromString("_edits");
   static PyObject* const registries[] = {PyUnicode_InternFromString("_parameter_names"),
                                          PyUnicode_InternFromString("_buffer_names")};
-  const auto checked = [](PyObject* o) {
-    if (!o) throw py::error_already_set();
-    return py::reinterpret_steal<py::object>(o);
-  };
-  const auto entry = [](const py::object& dict, PyObject* key) {
-    PyObject* const o = PyDict_GetItemWithError(dict.ptr(), key);
-    if (!o && !PyErr_Occurred()) PyErr_SetObject(PyExc_KeyError, key);
-    if (!o) throw py::error_already_set();
-    return o;
-  };
   py::list out(modules.size());
   for (size_t m = 0; m < modules.size(); ++m) {
     PyObject* const module = PyList_GET_ITEM(modules.ptr(), static_cast<Py_ssize_t>(m));
-    const py::object state = checked(PyObject_GenericGetDict(module, nullptr));
-    PyObject* const names[] = {entry(state, registries[0]), entry(state, registries[1])};
+    const py::object state = attributes_of(module);
+    PyObject* const names[] = {entry_of(state, registries[0]), entry_of(state, registries[1])};
     const Py_ssize_t count = PyDict_Size(names[0]);
     PyObject* const one = PyTuple_New(3 + 2 * (count + PyDict_Size(names[1])));
     PyList_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(m), one);
@@ -179,7 +212,7 @@ py::list module_states(const py::list& modules) {
       PyObject *name, *mark;
       Py_ssize_t place = 0;
       while (PyDict_Next(registry, &place, &name, &mark)) {
-        PyObject* const t = entry(state, name);
+        PyObject* const t = entry_of(state, name);
         put(py::reinterpret_borrow<py::object>(name));
         put(t == Py_None ? py::int_(-1) : py::int_(tensor_of(t).storage()->id()));
       }
@@ -194,7 +227,8 @@ PyObject* recorded_call(PyObject*, PyObject* const* given, Py_ssize_t) {
   PyObject *const scopes = given[0], *const module = given[1];
   if (!t_recorder) return PyObject_Call(given[2], given[3], given[4]);
   const int outer = t_recorder->set_scope(static_cast<int>(PyList_GET_SIZE(scopes)));
-  PyObject* const entry = Py_BuildValue("(iO)", outer, module);
+  const py::object around = py::int_(outer);
+  PyObject* const entry = PyTuple_Pack(2, around.ptr(), module);
   const bool noted = entry && PyList_Append(scopes, entry) == 0;
   Py_XDECREF(entry);
   PyObject* const result = noted ? PyObject_Call(given[2], given[3], given[4]) : nullptr;
@@ -361,6 +395,7 @@ void init_program(py::module_& m) {
   m.def("call_key", call_key, "What programs are told apart by.");
   m.def("read_arguments", read_arguments, "A call's tensors in nested containers, and its key.");
   m.def("copy_containers", copy_containers, "A tree of tensors with containers of its own.");
+  m.def("modules_within", modules_within, "Modules and all below them, each once.");
   m.def("module_states", module_states, "Modes, edits, parameters and buffers of modules.");
   m.def("capture_begin", [](const py::handle& arguments, bool lenient) {
     ANNX_CHECK(!t_recorder, runtime, "jit", "expected no capture within a capture");

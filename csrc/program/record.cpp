@@ -29,17 +29,9 @@ uint64_t mix(uint64_t h, uint64_t v) {
   return h;
 }
 
-uint64_t hash_of(const Value& v) {
-  uint64_t h = mix(static_cast<uint64_t>(v.buffer), static_cast<uint64_t>(v.offset));
-  h = mix(h, static_cast<uint64_t>(v.dtype));
-  for (int64_t d : v.shape) h = mix(h, static_cast<uint64_t>(d));
-  for (int64_t s : v.strides) h = mix(h, static_cast<uint64_t>(s));
-  return h;
-}
-
-bool same(const Value& a, const Value& b) {
-  return a.buffer == b.buffer && a.offset == b.offset && a.dtype == b.dtype && a.shape == b.shape &&
-         a.strides == b.strides;
+bool same(const Value& v, int buffer, int64_t offset, const Tensor& t) {
+  return v.buffer == buffer && v.offset == offset && v.dtype == t.dtype() && v.numel == t.numel() &&
+         v.shape == t.shape() && v.strides == t.strides();
 }
 
 uint64_t hooks_of(const Tensor& leaf) {
@@ -98,6 +90,8 @@ Recorder::Recorder(const TensorList& arguments, bool lenient)
   p.instructions.reserve(64);
   p.values.reserve(128);
   p.buffers.reserve(128);
+  p.leaves.reserve(32);
+  p.watched.reserve(32);
   same_hash_.reserve(128);
   written_.reserve(128);
   for (int i = 0; i < arguments.size(); ++i) {
@@ -212,20 +206,23 @@ void Recorder::note_change(const Tensor& leaf) {
 
 int Recorder::value_of(const Tensor& t, bool output) {
   if (!t.defined()) return -1;
-  Value v;
-  v.buffer = buffer_of(t, output);
+  const int buffer = buffer_of(t, output);
+  const int64_t offset = t.offset() - program_->buffers[static_cast<size_t>(buffer)].base;
+  // Views of one buffer that begin in one place are few.
+  const uint64_t hash = mix(static_cast<uint64_t>(buffer), static_cast<uint64_t>(offset));
+  const auto id = static_cast<int>(program_->values.size());
+  int* const newest = values_.insert(hash, id);
+  for (int i = newest ? *newest : -1; i >= 0; i = same_hash_[static_cast<size_t>(i)])
+    if (same(program_->values[static_cast<size_t>(i)], buffer, offset, t)) return i;
+  same_hash_.push_back(newest ? *newest : -1);
+  if (newest) *newest = id;
+  Value& v = program_->values.emplace_back();
+  v.buffer = buffer;
   v.dtype = t.dtype();
-  v.offset = t.offset() - program_->buffers[static_cast<size_t>(v.buffer)].base;
+  v.offset = offset;
   v.numel = t.numel();
   v.shape = t.shape();
   v.strides = t.strides();
-  const auto id = static_cast<int>(program_->values.size());
-  int* const newest = values_.insert(hash_of(v), id);
-  for (int i = newest ? *newest : -1; i >= 0; i = same_hash_[static_cast<size_t>(i)])
-    if (same(program_->values[static_cast<size_t>(i)], v)) return i;
-  same_hash_.push_back(newest ? *newest : -1);
-  if (newest) *newest = id;
-  program_->values.push_back(v);
   return id;
 }
 

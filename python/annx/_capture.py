@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 bump = _core.bump_structure
 _module_states = _core.module_states
+_modules_within = _core.modules_within
 
 # Captures at work in all threads: modules look at it before anything else.
 active = 0
@@ -43,11 +44,7 @@ class Guard:
         self._epoch = _core.structure_epoch()
         # Those that were called, the owners, and all of their modules: a weight may have been read
         # without a call of the module that holds it.
-        modules: dict[int, Any] = {}
-        for module in (*owners, *(module for _, module in recording.scopes)):
-            if id(module) not in modules:
-                modules.update((id(part), part) for part in module.modules())
-        self._modules = list(modules.values())
+        self._modules = _modules_within(list(owners), recording.scopes)
         self._states = _module_states(self._modules)
         self._optimizers = [(o, o._plan_version) for o in recording.optimizers]
 

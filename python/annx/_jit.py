@@ -337,20 +337,25 @@ class Jitted:
     def _record(self, key: Any, tensors: Any, spec: Any) -> Any:
         args, kwargs = self._arguments(spec)
         # Of the method's own module, and of those that are arguments, attributes count.
-        owners = [leaf for leaf in pytree.flatten((args, kwargs))[0] if _is_module(leaf)]
+        owners: list[Any] = []
+        if spec[0] is not None:  # else they are tensors alone
+            owners += filter(_is_module, pytree.flatten((args, kwargs))[0])
         if self._owner is not None:
             owners.append(self._owner)
         with _capture.Recording(list(tensors), self._lenient) as recording:
             result = self._function(*args, **kwargs)
-            leaves: Any = [result]
             treedef: Any = None
-            if not isinstance(result, Tensor):
+            template: list[Any] = [_TENSOR]
+            if isinstance(result, Tensor):
+                outputs = _core.detached_results([result])
+            else:
                 leaves, treedef = pytree.flatten(result)
-            outputs = _core.detached_results([x for x in leaves if isinstance(x, Tensor)])
-            template = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-            _refuse_iterators(template)
+                outputs = _core.detached_results([x for x in leaves if isinstance(x, Tensor)])
+                template = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+                _refuse_iterators(template)
+                del leaves
             # The graph goes with them; what is alive then was kept by somebody.
-            del result, leaves
+            del result
             program = recording.finish(list(outputs), opaque=_opaque(template))
         refused = isinstance(program, str)
         if refused:

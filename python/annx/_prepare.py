@@ -21,7 +21,7 @@ _structure_epoch = _core.structure_epoch
 
 def _structure(module: Any) -> list[Any]:
     """What the module is made of, its modes and the values of its tensors aside."""
-    parts = list(module.modules())
+    parts = _core.modules_within([module], [])
     states = _core.module_states(parts)
     return [(id(part), *state[1:]) for part, state in zip(parts, states, strict=True)]
 
