@@ -6,6 +6,7 @@ import annx
 import numpy as np
 import pytest
 from annx import _core
+from annx.nn import functional as F
 
 ops = _core.ops
 NAN, INF = np.nan, np.inf
@@ -86,6 +87,50 @@ def test_results_do_not_depend_on_strides(op):
     packed = annx.tensor(np.ascontiguousarray(base.transpose(2, 0, 1)))
     for dim in (0, 1, 2, (0, 2)):
         assert values(op(moved, dim)).tobytes() == values(op(packed, dim)).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 5, 3, 5), (2, 40, 9, 7), (1, 33, 65, 64), (2, 3, 50)])
+def test_sums_over_pixels_do_not_depend_on_the_layout(shape, dtype):
+    packed = np.random.default_rng(1).standard_normal(shape).astype(dtype)
+    spatial = tuple(range(2, len(shape)))
+    last = np.ascontiguousarray(np.moveaxis(packed, 1, -1))
+    x = annx.tensor(last).permute((0, len(shape) - 1, *range(1, len(shape) - 1)))
+    whole = annx.tensor(packed)
+    for op in (ops.sum, ops.mean, ops.amax, ops.amin, ops.any, ops.all):
+        for dim in (spatial, (0, *spatial), 1, spatial[-1], None):
+            assert values(op(x, dim)).tobytes() == values(op(whole, dim)).tobytes()
+    np.testing.assert_allclose(values(ops.mean(x, spatial)), packed.mean(spatial), atol=1e-5)
+    counts = annx.tensor((packed * 10).astype(np.int64)).contiguous()
+    np.testing.assert_array_equal(
+        values(ops.sum(counts.permute(1, 0, *spatial), 0)), values(counts).sum(1)
+    )
+
+
+def test_extremes_do_not_depend_on_the_order():
+    quiet, other = np.float32(NAN), np.array(0x7FC01234, np.int32).view(np.float32)
+    rows = np.array([[0.0, -0.0], [-0.0, 0.0], [-0.0, -0.0], [quiet, other], [other, quiet]])
+    x = annx.tensor(rows.astype(np.float32))
+    for op in (ops.amax, ops.amin):
+        got = values(op(x, 1))
+        assert got.tobytes() == values(op(x.transpose(0, 1), 0)).tobytes()
+        assert got.tobytes() == np.array([0, 0, 0, NAN, NAN], np.float32).tobytes()
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_an_average_over_all_pixels_is_a_mean(dims):
+    x = np.random.default_rng(2).standard_normal((2, 3, 4, 5, 6)[: dims + 2])
+    average = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[dims - 1]
+    adaptive = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[dims - 1]
+    axes = tuple(range(2, dims + 2))
+    for pool in (lambda t: adaptive(t, 1), lambda t: average(t, x.shape[2:])):
+        t = annx.tensor(x, requires_grad=True)
+        y = pool(t)
+        np.testing.assert_allclose(values(y), x.mean(axes, keepdims=True), rtol=1e-12)
+        weights = np.arange(6.0).reshape(y.shape)
+        (y * annx.tensor(weights)).sum().backward()
+        wanted = np.broadcast_to(weights / np.prod(x.shape[2:]), x.shape)
+        np.testing.assert_allclose(values(t.grad), wanted, rtol=1e-12)
 
 
 @pytest.mark.parametrize("n", [3, 16, 40])

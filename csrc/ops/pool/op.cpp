@@ -362,12 +362,42 @@ TensorList max_pool(const OpCall& c) { return run_max(c, sliding(c), false); }
 TensorList max_pool_with_indices(const OpCall& c) { return run_max(c, sliding(c), true); }
 TensorList adaptive_max_pool(const OpCall& c) { return run_max(c, adaptive(c), false); }
 TensorList adaptive_max_pool_with_indices(const OpCall& c) { return run_max(c, adaptive(c), true); }
+// Whether every spatial dimension of x becomes one pixel as `says` tells of one dimension.
+template <class F>
+bool one_pixel(const Tensor& x, F says) {
+  if (x.dim() < 3 || x.dim() > 5 || x.numel() == 0) return false;
+  for (int i = 2; i < x.dim(); ++i)
+    if (!says(i - 2, x.size(i))) return false;
+  return true;
+}
+int64_t number_at(const Ints& values, int i, int dims) {
+  return values.size() == 1 ? values[0] : values.size() == dims ? values[i] : -1;
+}
+// The average of a window that is all there is.
+Tensor whole_average(const Tensor& x) {
+  Dims spatial;
+  for (int i = 2; i < x.dim(); ++i) spatial.push_back(i);
+  return ops::mean(x, spatial, true);
+}
+
 TensorList adaptive_avg_pool(const OpCall& c) {
   check(c);
+  const Tensor& x = c.in(0);
+  const int dims = x.dim() - 2;
+  if (one_pixel(x, [&](int i, int64_t) { return number_at(c.attr(0).ints(), i, dims) == 1; }))
+    return {whole_average(x)};
   return call_all(average_def, {c.in(0)}, adaptive(c));
 }
 TensorList avg_pool(const OpCall& c) {
   check(c);
+  const Tensor& x = c.in(0);
+  const int dims = x.dim() - 2;
+  const Ints &kernel = c.attr(0).ints(), &padding = c.attr(2).ints();
+  const bool plain = c.attr(1).ints().empty() && c.attr(5).is_none();
+  if (plain && one_pixel(x, [&](int i, int64_t size) {
+        return number_at(kernel, i, dims) == size && number_at(padding, i, dims) == 0;
+      }))
+    return {whole_average(x)};
   return call_all(average_def, {c.in(0)},
                   {Attr(false), c.attr(0), c.attr(1), c.attr(2), Attr(Ints{1}), c.attr(3),
                    c.attr(4), c.attr(5)});

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/layout.h"
+
 namespace annx::reduce {
 
 Dims axes_of(const Attr& dim, int ndim, const char* op) {
@@ -54,6 +56,25 @@ Tensor prepare(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype && x.is_contiguous()) return x;
   GradModeGuard no_grad(false);
   return ops::contiguous(ops::cast(x, dtype));
+}
+
+Prepared prepare_unordered(const Tensor& x, const Dims& axes, DType dtype) {
+  if (x.is_contiguous() || !is_dense_layout(x.shape(), x.strides()))
+    return {prepare(x, dtype), axes};
+  Dims shape, strides, moved;
+  int64_t last_kept = -1;
+  for (int64_t d : memory_order(x.strides())) {
+    const int i = static_cast<int>(d);
+    if (axes.contains(d)) {
+      moved.push_back(shape.size());
+    } else if (x.size(i) != 1) {
+      if (d < last_kept) return {prepare(x, dtype), axes};
+      last_kept = d;
+    }
+    shape.push_back(x.size(i));
+    strides.push_back(x.stride(i));
+  }
+  return {prepare(Tensor::view_of(x, shape, strides, x.offset()), dtype), moved};
 }
 
 Dims axes_last_order(int ndim, const Dims& axes) {

@@ -17,6 +17,13 @@ Tensor keep_axes(const Tensor& g, const Dims& input_shape, const Dims& axes);
 
 // x in row-major memory and in dtype; not on the tape.
 Tensor prepare(const Tensor& x, DType dtype);
+// The same for a reduction whose result no order of its elements changes: dimensions stay in the order
+// of memory wherever the results come out in theirs, so that a channels-last image is not copied.
+struct Prepared {
+  Tensor x;
+  Dims axes;
+};
+Prepared prepare_unordered(const Tensor& x, const Dims& axes, DType dtype);
 // x with the reduced axes last, as row-major (outer, n); not on the tape.
 Tensor axes_last(const Tensor& x, const Dims& axes);
 // The kept axes in order, then the reduced ones; and the way back.

@@ -14,6 +14,21 @@ void sum_rows(const typename V::Scalar* x, int64_t rows, int64_t n, double divis
 }
 
 template <class V>
+void sum_rows_across(const typename V::Scalar* x, int64_t n, int64_t width, int64_t stride,
+                     double divisor, typename V::Scalar* out) {
+  using T = typename V::Scalar;
+  double total[kAcross];
+  for (int64_t at = 0; at < n; at += kSumRun) {
+    T sum[kAcross];
+    const int64_t count = n - at < kSumRun ? n - at : kSumRun;
+    for (int64_t j = 0; j < width; j += V::lanes)
+      store(sum + j, sum_chunk_across<V>(x + at * stride + j, count, width - j, stride));
+    for (int64_t j = 0; j < width; ++j) total[j] = at == 0 ? sum[j] : total[j] + sum[j];
+  }
+  for (int64_t j = 0; j < width; ++j) out[j] = static_cast<T>(total[j] / divisor);
+}
+
+template <class V>
 void sum_cols(const typename V::Scalar* x, int64_t rows, int64_t width, int64_t stride,
               double divisor, typename V::Scalar* out) {
   sum_columns<V>(x, rows, width, stride, divisor, out, SumIdentity<V>{});
@@ -62,6 +77,7 @@ struct ReduceEntries {
   using T = typename V::Scalar;
   static constexpr ReduceTable<T> table = {
       sum_rows<V>,
+      sum_rows_across<V>,
       sum_cols<V>,
       deviation_rows<V>,
       deviation_cols<V>,

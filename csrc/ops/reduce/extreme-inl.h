@@ -1,4 +1,5 @@
-// Largest and smallest elements; NaN wins over everything.
+// Largest and smallest elements; NaN wins over everything. Results are those of any order: there is
+// one NaN, and zeros of both signs give 0.
 
 namespace {
 
@@ -35,7 +36,7 @@ ANNX_INLINE typename V::Scalar extreme_run(const typename V::Scalar* x, int64_t 
   }
   const V a = Order::combine(Order::combine(a0, a1), Order::combine(a2, a3));
   if (any(is_nan(a))) return static_cast<typename V::Scalar>(__builtin_nan(""));
-  return Order::horizontal(a);
+  return Order::horizontal(a) + 0;
 }
 
 template <class V, class Order>
@@ -58,6 +59,8 @@ void extreme_cols(const typename V::Scalar* x, int64_t rows, int64_t width, int6
         V a = r == 0 ? Order::worst() : load_part<V>(out + c + j, n);
         for (int64_t k = 0; k < count; ++k)
           a = Order::combine(a, load_part<V>(p + k * stride + j, n));
+        if (r + 4 >= rows)
+          a = select(is_nan(a), splat<V>(static_cast<T>(__builtin_nan(""))), a + zero<V>());
         store_part(out + c + j, a, n);
       }
     }

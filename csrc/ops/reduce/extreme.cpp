@@ -28,8 +28,8 @@ void extreme_float(const Tensor& x, const Dims& axes, const Tensor& out) {
 template <bool Largest>
 void extreme_kernel(const OpCall& c) {
   if (c.out().numel() == 0) return;
-  const Tensor x = prepare(c.in(0), c.in(0).dtype());
-  const Dims axes = axes_of(c.attr(0), x.dim(), c.name());
+  const Dims given = axes_of(c.attr(0), c.in(0).dim(), c.name());
+  const auto [x, axes] = prepare_unordered(c.in(0), given, c.in(0).dtype());
   switch (x.dtype()) {
     case DType::f32:
       return extreme_float<Largest, float>(x, axes, c.out());

@@ -7,11 +7,17 @@
 
 namespace annx {
 
+inline constexpr int64_t kAcross = 32;
+
 // Columns: x has `rows` rows of `width` elements, `stride` elements apart.
 template <class T>
 struct ReduceTable {
   // sum / divisor.
   void (*sum_rows)(const T* x, int64_t rows, int64_t n, double divisor, T* out);
+  // The same of each column of x, added in the order in which sum_rows adds a row; width is at most
+  // kAcross.
+  void (*sum_rows_across)(const T* x, int64_t n, int64_t width, int64_t stride, double divisor,
+                          T* out);
   void (*sum_cols)(const T* x, int64_t rows, int64_t width, int64_t stride, double divisor, T* out);
   // Sum of (x - mean)**2 / divisor, one mean per row or column.
   void (*deviation_rows)(const T* x, int64_t rows, int64_t n, const T* mean, double divisor,

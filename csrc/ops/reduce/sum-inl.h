@@ -92,6 +92,34 @@ ANNX_INLINE typename V::Scalar sum_chunk(const typename V::Scalar* x, int64_t fi
   return hsum((a0 + a1) + (a2 + a3));
 }
 
+// sum_chunk of every column of n rows of at most V::lanes elements: its 4 L lanes are vectors here.
+template <class V>
+ANNX_INLINE V sum_chunk_across(const typename V::Scalar* x, int64_t n, int64_t width,
+                               int64_t stride) {
+  constexpr int L = V::lanes;
+  V lane[4 * L];
+  for (int k = 0; k < 4 * L; ++k) lane[k] = zero<V>();
+  const int64_t whole = n - n % (4 * L);
+  if (width >= L) {
+    for (int64_t i = 0; i < whole; i += 4 * L, x += 4 * L * stride)
+      for (int k = 0; k < 4 * L; ++k) lane[k] = lane[k] + load<V>(x + k * stride);
+  } else {
+    for (int64_t i = 0; i < whole; i += 4 * L, x += 4 * L * stride)
+      for (int k = 0; k < 4 * L; ++k) lane[k] = lane[k] + load_n<V>(x + k * stride, width);
+  }
+  // What is left of a row fills vectors of lanes in turn, the last one in part.
+  const int64_t left = n - whole, full = left - left % L;
+  for (int64_t k = 0; k < left; ++k) {
+    const int64_t to = k < full ? k : 3 * L + k - full;
+    lane[to] = lane[to] + load_part<V>(x + k * stride, width);
+  }
+  for (int k = 0; k < L; ++k)
+    lane[k] = (lane[k] + lane[L + k]) + (lane[2 * L + k] + lane[3 * L + k]);
+  for (int half = L / 2; half > 0; half /= 2)
+    for (int k = 0; k < half; ++k) lane[k] = lane[k] + lane[k + half];
+  return lane[0];
+}
+
 template <class V, class Map>
 ANNX_INLINE double sum_run(const typename V::Scalar* x, int64_t n, Map map) {
   if (n <= kSumRun) return sum_chunk<V>(x, 0, n, map);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/layout.h"
 #include "ops/reduce/float_ops.h"
 #include "ops/reduce/plain.h"
 
@@ -41,12 +42,54 @@ void sum_integers(const Tensor& x, const Dims& axes, int64_t* out) {
   }
 }
 
+// Whether the pixels of a channels-last image are summed, and perhaps the images, but no channels.
+bool pixels_summed(const Tensor& x, const Dims& axes) {
+  if (x.dim() < 3 || x.is_contiguous() || axes.contains(1) || !is_channels_last(x)) return false;
+  int64_t pixels = 1;
+  for (int i = 2; i < x.dim(); ++i) {
+    if (!axes.contains(i)) return false;
+    pixels *= x.size(i);
+  }
+  return x.numel() > 0 && pixels <= 2 * kPiece;
+}
+
+// The sums that row-major memory would give, to the bit, without a copy: a channel's pixels are its row.
+template <class T>
+void sum_pixels(const Tensor& x, const Dims& axes, double divisor, const Tensor& out) {
+  const int64_t images = x.size(0), channels = x.size(1);
+  const int64_t pixels = x.numel() / images / channels;
+  const bool last = images == 1 || !axes.contains(0);
+  const Tensor buffer = last ? out : scratch<T>(images * channels);
+  const T* from = x.data<T>();
+  T* to = buffer.template data<T>();
+  const int64_t blocks = (channels + kAcross - 1) / kAcross;
+  const int64_t work = pixels * std::min(channels, kAcross);
+  parallel_for(images * blocks, std::max<int64_t>(1, kGrain / work),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t u = begin; u < end; ++u) {
+                   const int64_t i = u / blocks, c = u % blocks * kAcross;
+                   kernels<T>().sum_rows_across(from + i * pixels * channels + c, pixels,
+                                                std::min(kAcross, channels - c), channels,
+                                                last ? divisor : 1, to + i * channels + c);
+                 }
+               });
+  if (!last) run_span(to, {1, images, channels}, out.data<T>(), SumOp<T>{divisor});
+}
+
 // sum(x) / divisor in the dtype of out: float32, float64 or int64.
 void sum_into(const Tensor& input, const Dims& axes, double divisor, const Tensor& out) {
   if (out.numel() == 0) return;
   const DType dtype = out.dtype();
   const bool keep = dtype == DType::i64 && is_integral(input.dtype());
-  const Tensor x = prepare(input, keep ? input.dtype() : dtype);
+  if (dtype != DType::i64 && input.dtype() == dtype && pixels_summed(input, axes)) {
+    if (dtype == DType::f32) return sum_pixels<float>(input, axes, divisor, out);
+    return sum_pixels<double>(input, axes, divisor, out);
+  }
+  if (keep) {
+    const auto [x, moved] = prepare_unordered(input, axes, input.dtype());
+    if (x.numel() > 0) return sum_integers(x, moved, out.data<int64_t>());
+  }
+  const Tensor x = prepare(input, dtype);
   if (x.numel() == 0) {
     for (int64_t i = 0; i < out.numel(); ++i)
       store_scalar(static_cast<char*>(out.raw()) + i * static_cast<int64_t>(itemsize(dtype)), dtype,
@@ -135,14 +178,15 @@ struct TruthOp : PlainOp<F, uint8_t> {
 template <class F>
 void truth_kernel(const OpCall& c) {
   if (c.out().numel() == 0) return;
-  const Tensor x = prepare(c.in(0), DType::b8);
+  const Dims given = axes_of(c.attr(0), c.in(0).dim(), c.name());
+  const auto [x, axes] = prepare_unordered(c.in(0), given, DType::b8);
   auto* out = c.out().data<uint8_t>();
   if (x.numel() == 0) {
     std::fill_n(out, c.out().numel(), uint8_t{F::template identity<uint8_t> != 0});
     return;
   }
   const TruthOp<F> op;
-  reduce_axes(x.data<uint8_t>(), x.shape(), axes_of(c.attr(0), x.dim(), c.name()), out, op);
+  reduce_axes(x.data<uint8_t>(), x.shape(), axes, out, op);
 }
 
 }  // namespace
