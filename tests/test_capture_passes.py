@@ -297,3 +297,86 @@ def test_gradients_are_made_where_they_stand_side_by_side(kind: str, dtype: Any)
     assert bits == eager
     stays = kind in ("gap", "read again", "another op")
     assert ("slices_backward" in text(step)) == stays
+
+
+ACTIVATIONS: dict[str, Callable[[annx.Tensor], annx.Tensor]] = {
+    "relu": F.relu,
+    "sigmoid": F.sigmoid,
+    "tanh": F.tanh,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+}
+# What makes the activation's input, and the shape that it takes.
+HOSTS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "pointwise": (lambda: nn.Conv2d(6, 19, 1), (3, 6, 7, 5)),
+    "depthwise": (lambda: nn.Conv2d(6, 6, 3, groups=6), (3, 6, 7, 5)),
+    "winograd": (lambda: nn.Conv2d(16, 32, 3, padding=1), (2, 16, 9, 8)),
+    "strided": (lambda: nn.Conv1d(5, 9, 3, stride=2, bias=False), (4, 5, 21)),
+    "volume": (lambda: nn.Conv3d(3, 4, 2, groups=1), (2, 3, 4, 5, 3)),
+    "transposed": (lambda: nn.ConvTranspose2d(6, 5, 3, stride=2), (2, 6, 5, 4)),
+    "transposed in groups": (lambda: nn.ConvTranspose2d(6, 4, 2, groups=2), (2, 6, 5, 4)),
+    "batch norm": (lambda: nn.BatchNorm2d(5), (3, 5, 6, 7)),
+    "batch norm of rows": (lambda: nn.BatchNorm1d(21), (40, 21)),
+    "batch norm, evaluated": (lambda: nn.BatchNorm1d(21).eval(), (40, 21)),
+    "group norm": (lambda: nn.GroupNorm(2, 6), (3, 6, 5, 3)),
+    "instance norm": (lambda: nn.InstanceNorm1d(3, track_running_stats=True), (2, 3, 33)),
+    "layer norm": (lambda: nn.LayerNorm(33), (700, 33)),
+    "rms norm": (lambda: nn.RMSNorm(33), (7, 33)),
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_are_computed_by_what_makes_their_input(host: str, dtype: Any) -> None:
+    make, shape = HOSTS[host]
+    module = make().to(annx.as_tensor(np.zeros(1, dtype)).dtype)
+    # Row-major and channels-last memory; values that clamp, and ones that are no numbers.
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    rest = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    odd = x.copy()
+    odd[-1].flat[0], odd[0].flat[-1] = np.nan, np.inf
+    last = annx.tensor(rest).permute(0, len(shape) - 1, *range(1, len(shape) - 1))
+    before = annx._core.active_target()
+    for name, activation in ACTIVATIONS.items():
+        for given in (annx.tensor(x), last, annx.tensor(odd)):
+            bits, missing = set(), set()
+            for target in annx._core.supported_targets():
+                annx._core.set_target(target)
+                try:
+                    step = annx.jit(lambda x, f=activation: f(module(x)).detach())
+                    for call in (lambda x, f=activation: f(module(x)).detach(), step, step):
+                        y = call(given).numpy()
+                        bits.add(np.where(np.isnan(y), dtype(0), y).tobytes())
+                        missing.add(np.isnan(y).tobytes())
+                finally:
+                    annx._core.set_target(before)
+            assert len(bits) == len(missing) == 1, name
+            assert f"'{name}'" in text(step), name
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_their_gradients_keep_their_bits(host: str) -> None:
+    make, shape = HOSTS[host]
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    results = []
+    for jit in (False, True):
+        annx.manual_seed(0)
+        module = make()
+        f, step = gradient_twice(lambda x, m=module: F.relu(m(x)), x, jit)
+        results.append((f, [b.numpy().tobytes() for b in module.buffers()]))
+    assert results[0] == results[1]
+    assert "'relu'" in text(step)
+
+
+def test_an_input_that_is_read_again_stays() -> None:
+    module = nn.Conv2d(3, 4, 3)
+
+    @annx.jit
+    def step(x: annx.Tensor) -> annx.Tensor:
+        y = module(x)
+        return (F.relu(y) + y.amax(1, keepdim=True)).detach()
+
+    x = annx.randn(2, 3, 6, 6)
+    assert step(x).numpy().tobytes() == step(x).numpy().tobytes()
+    assert "'relu'" not in text(step)

@@ -1,6 +1,7 @@
-// Moves activations into the products they belong to. Forward, linear followed by relu becomes linear
-// with that activation. Backward, relu's gradient followed by linear_backward becomes the latter with
-// that activation: it makes one pass over its gradient anyway. Both kernels give the same bits.
+// Moves activations into the ops they belong to. Forward, a product, a convolution or a norm followed
+// by relu becomes that op with that activation. Backward, relu's gradient followed by linear_backward
+// becomes the latter with that activation: it makes one pass over its gradient anyway. The kernels give
+// the same bits.
 #include <cstring>
 
 #include "program/program.h"
@@ -19,6 +20,20 @@ constexpr Fusible kFusible[] = {{"relu", "relu_backward", "relu"},
                                 {"gelu_tanh", "gelu_tanh_backward", "gelu_tanh"},
                                 {"silu", "silu_backward", "silu"}};
 
+// Ops that compute an activation of their first output, and which attribute names it; it comes last in
+// norms, which are recorded without.
+struct Host {
+  const char* op;
+  int attribute;
+};
+constexpr Host kHosts[] = {{"linear", 0},
+                           {"convolution", 6},
+                           {"batch_norm_forward", 3},
+                           {"group_norm_forward", 3},
+                           {"instance_norm_forward", 3},
+                           {"layer_norm_forward", 2},
+                           {"rms_norm_forward", 2}};
+
 class Epilogues {
  public:
   explicit Epilogues(Program& p) : p_(p), uses_(p), gone_(p.instructions.size(), 0) {}
@@ -30,7 +45,7 @@ class Epilogues {
     for (size_t at = 0; at < p_.instructions.size(); ++at) forward += fold_activation(at);
     if (forward + backward == 0) return;
     drop_instructions(p_, gone_);
-    if (forward) note(forward, " activations computed by the product");
+    if (forward) note(forward, " activations computed by the op before them");
     if (backward) note(backward, " gradients of activations computed by linear's");
   }
 
@@ -49,6 +64,17 @@ class Epilogues {
     return sole ? uses_.maker[b] : -1;
   }
 
+  static bool take(Instruction& maker, const char* activation) {
+    for (const Host& host : kHosts) {
+      if (!maker.op || std::strcmp(maker.op->name, host.op) != 0) continue;
+      if (maker.attrs.size() == host.attribute) maker.attrs.push_back(Attr("none"));
+      if (std::strcmp(maker.attrs[host.attribute].text(), "none") != 0) return false;
+      maker.attrs[host.attribute] = Attr(intern(activation));
+      return true;
+    }
+    return false;
+  }
+
   bool fold_activation(size_t at) {
     Instruction& i = p_.instructions[at];
     if (!i.op || i.in.size() != 1) return false;
@@ -56,15 +82,14 @@ class Epilogues {
       if (std::strcmp(i.op->name, f.op) != 0) continue;
       const int from = sole_maker(i.in[0]);
       if (from < 0) return false;
-      Instruction& product = p_.instructions[static_cast<size_t>(from)];
-      if (!product.op || std::strcmp(product.op->name, "linear") != 0 ||
-          product.out[0] != i.in[0] || product.region != i.region ||
-          std::strcmp(product.attrs[0].text(), "none") != 0)
+      Instruction& maker = p_.instructions[static_cast<size_t>(from)];
+      const Value &before = value(i.in[0]), &after = value(i.out[0]);
+      if (maker.out[0] != i.in[0] || maker.region != i.region || before.offset != after.offset ||
+          before.strides != after.strides || !take(maker, f.activation))
         return false;
-      // What is read by the product must not change on the way: parameters are written at the end,
-      // so moving the product down to the activation would be wrong, moving this up is not.
-      product.attrs[0] = Attr(intern(f.activation));
-      product.out[0] = i.out[0];
+      // What is read by the maker must not change on the way: parameters are written at the end,
+      // so moving the maker down to the activation would be wrong, moving this up is not.
+      maker.out[0] = i.out[0];
       uses_.maker[buffer(i.out[0])] = from;
       gone_[at] = 1;
       return true;

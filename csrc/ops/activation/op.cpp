@@ -16,6 +16,16 @@ namespace annx {
 
 namespace ops {
 
+Activation activation_named(const char* text, const char* op) {
+  constexpr const char* names[kActivationCount] = {"none", "relu",      "sigmoid", "tanh",
+                                                   "gelu", "gelu_tanh", "silu"};
+  for (int i = 0; i < kActivationCount; ++i)
+    if (std::strcmp(text, names[i]) == 0) return static_cast<Activation>(i);
+  fail(ErrorKind::value, op,
+       "expected activation none, relu, sigmoid, tanh, gelu, gelu_tanh or silu but got '", text,
+       "'");
+}
+
 Tensor activation_gradient(Activation activation, const Tensor& g, const Tensor& x,
                            const Tensor& y) {
   const Tensor none;

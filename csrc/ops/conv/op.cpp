@@ -1,7 +1,6 @@
 // convolution, transposed or not, and the gradient of its weights. The gradient of each in its inputs
 // is one of the others, so gradients of gradients follow.
 #include <algorithm>
-#include <cstring>
 
 #include "ops/activation/gradient.h"
 #include "ops/conv/geometry.h"
@@ -16,16 +15,6 @@ using conv::ConvShape;
 enum { kStride, kPadding, kDilation, kTransposed, kOutputPadding, kGroups, kActivation, kForm };
 // And of its weights' gradient, which hands the form of Winograd on to gradients of its own.
 enum { kKernel, kWStride, kWPadding, kWDilation, kWGroups, kWithBias, kWForm };
-
-Activation parse_activation(const char* text) {
-  constexpr const char* names[kActivationCount] = {"none", "relu",      "sigmoid", "tanh",
-                                                   "gelu", "gelu_tanh", "silu"};
-  for (int i = 0; i < kActivationCount; ++i)
-    if (std::strcmp(text, names[i]) == 0) return static_cast<Activation>(i);
-  fail(ErrorKind::value, "convolution",
-       "expected activation none, relu, sigmoid, tanh, gelu, gelu_tanh or silu but got '", text,
-       "'");
-}
 
 // One number per spatial dimension; a single one stands for all.
 void spread(const Attr& attr, int dims, int64_t least, const char* what, int64_t* to) {
@@ -119,7 +108,7 @@ const OpDef* convolution_settle(OpCall& c) {
 void convolution_infer(const OpCall& c, OutputSpecs& specs) {
   Dims shape;
   shape_of(c, &shape);
-  parse_activation(c.attr(kActivation).text());
+  ops::activation_named(c.attr(kActivation).text(), "convolution");
   ANNX_CHECK(!c.has(2) || c.in(2).shape() == Dims{shape[1]}, value, "convolution",
              "expected bias of shape (", shape[1], ",) but got ", c.in(2).shape());
   numel_of(shape, "convolution");
@@ -135,7 +124,7 @@ void convolution_run(const OpCall& c) {
   const Tensor x = ops::channels_last(c.in(0)), w = ops::contiguous(c.in(1));
   const Tensor bias = c.has(2) ? ops::contiguous(c.in(2)) : Tensor();
   const T* b = bias.defined() ? bias.data<T>() : nullptr;
-  const Activation activation = parse_activation(c.attr(kActivation).text());
+  const Activation activation = ops::activation_named(c.attr(kActivation).text(), "convolution");
   const auto* ready = static_cast<const conv::ReadyWeights<T>*>(c.prepared);
   if (c.attr(kTransposed).b())
     conv::convolve_transposed(s, x.data<T>(), w.data<T>(), b, activation, c.out().data<T>(), ready);
@@ -203,7 +192,7 @@ extern const OpDef weight_def;
 void convolution_rule(BackwardCall& b) {
   const Tensor x = b.input(0), w = b.input(1);
   const bool transposed = b.attr(kTransposed).b();
-  const Activation activation = parse_activation(b.attr(kActivation).text());
+  const Activation activation = ops::activation_named(b.attr(kActivation).text(), "convolution");
   const bool biased = b.input_count() > 2 && b.needs(2);
   Tensor g = b.grad();
   if (activation != Activation::none) {

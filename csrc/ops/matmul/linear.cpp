@@ -12,20 +12,9 @@
 namespace annx {
 namespace {
 
-Activation parse_activation(const char* text) {
-  constexpr const char* names[kActivationCount] = {"none", "relu",      "sigmoid", "tanh",
-                                                   "gelu", "gelu_tanh", "silu"};
-  for (int i = 0; i < kActivationCount; ++i)
-    if (std::strcmp(text, names[i]) == 0) return static_cast<Activation>(i);
-  fail(ErrorKind::value, "linear",
-       "expected activation none, relu, sigmoid, tanh, gelu, gelu_tanh "
-       "or silu but got '",
-       text, "'");
-}
-
 void linear_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor &x = c.in(0), &w = c.in(1);
-  parse_activation(c.attr(0).text());
+  ops::activation_named(c.attr(0).text(), "linear");
   ANNX_CHECK(is_floating(x.dtype()), type, "linear", "expected a floating input but got dtype ",
              x.dtype());
   ANNX_CHECK(w.dim() == 2, value, "linear",
@@ -55,7 +44,7 @@ void linear_run(const OpCall& c) {
   args.b = w.data<T>(), args.b_rs = w.stride(1), args.b_cs = w.stride(0);
   args.c = out.data<T>(), args.c_rs = args.n;
   if (bias.defined()) args.bias = bias.data<T>();
-  args.activation = parse_activation(c.attr(0).text());
+  args.activation = ops::activation_named(c.attr(0).text(), "linear");
   if (c.has(3)) args.other = {GemmCombine::add, c.in(3).data<T>(), args.n};
   if (c.prepared)
     gemm(args, *static_cast<const PackedMatrix<T>*>(c.prepared));
@@ -177,7 +166,7 @@ class GradientPass {
 template <class T>
 void backward_run(const OpCall& c) {
   GradModeGuard no_grad(false);
-  const Activation activation = parse_activation(c.attr(0).text());
+  const Activation activation = ops::activation_named(c.attr(0).text(), "linear");
   const bool wants_x = c.attr(1).b(), wants_w = c.attr(2).b(), wants_bias = c.attr(3).b();
   const Tensor g = ops::contiguous(c.in(0)), x = as_rows(c.in(1)), &w = c.in(2);
   const int64_t n = w.size(0), k = w.size(1);
@@ -271,7 +260,7 @@ const OpDef backward_def = {.name = "linear_backward",
 
 // The same gradients as ops on the tape.
 void differentiable_rule(BackwardCall& b, const Tensor& x, const Tensor& w, const Tensor& bias) {
-  const Activation activation = parse_activation(b.attr(0).text());
+  const Activation activation = ops::activation_named(b.attr(0).text(), "linear");
   Tensor g = b.grad();
   if (activation != Activation::none) {
     Tensor z;
@@ -297,7 +286,7 @@ void linear_rule(BackwardCall& b) {
   if (grad_enabled() || b.grad().numel() == 0) return differentiable_rule(b, x, w, bias);
   const bool needs_bias = b.input_count() > 2 && b.needs(2);
   // Only what the activation's gradient reads: a capture may drop the rest.
-  const Activation activation = parse_activation(b.attr(0).text());
+  const Activation activation = ops::activation_named(b.attr(0).text(), "linear");
   const bool recomputes = ops::gradient_needs_input(activation);
   const bool reads_output = activation != Activation::none && !recomputes;
   const TensorList grads =

@@ -54,7 +54,8 @@ void each_part(const Layout& s, Columns columns, Runs runs) {
   });
 }
 
-// Inputs: x, running_mean?, running_var?, weight?, bias?. Attributes: training, momentum, eps.
+// Inputs: x, running_mean?, running_var?, weight?, bias?. Attributes: training, momentum, eps, an
+// activation of y?.
 // Outputs: y, mean and 1 / sqrt(variance + eps) of every channel.
 void forward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(0);
@@ -118,15 +119,18 @@ void forward(const OpCall& c) {
   const T* in = x.data<T>();
   T* y = c.out(0).data<T>();
   const NormalizationTable<T>& k = kernels<T>();
+  const Activation activation = joined_activation(c, 3, "batch_norm");
   each_part(
       s,
       [&](int64_t at, int64_t rows) {
         const int64_t offset = at * s.channels;
         k.affine_columns(in + offset, rows, s.channels, mean, scale, shift, y + offset);
+        activate(activation, y + offset, rows * s.channels);
       },
       [&](int64_t at, int64_t runs) {
         const int64_t offset = at * s.length;
         k.affine_runs(in + offset, at, runs, s.length, s.channels, mean, scale, shift, y + offset);
+        activate(activation, y + offset, runs * s.length);
       });
 }
 

@@ -56,7 +56,8 @@ void each_sample(const Layout& s, F f) {
   parallel_for(s.batch, std::max<int64_t>(1, kGrain / 2 / size), f);
 }
 
-// Inputs: x, weight?, bias?, running_mean?, running_var?. Attributes: groups, eps, momentum.
+// Inputs: x, weight?, bias?, running_mean?, running_var?. Attributes: groups, eps, momentum, an
+// activation of y?.
 // Outputs: y, mean and 1 / sqrt(variance + eps) of every group.
 void forward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(0);
@@ -66,8 +67,8 @@ void forward_infer(const OpCall& c, OutputSpecs& specs) {
 }
 
 template <class T>
-void forward_sample(const Sample<T>& sample, const T* x, const T* w, const T* b, double eps, T* y,
-                    T* mean, T* rstd, T* variance, T* buffer) {
+void forward_sample(const Sample<T>& sample, const T* x, const T* w, const T* b, double eps,
+                    Activation activation, T* y, T* mean, T* rstd, T* variance, T* buffer) {
   const Layout& s = sample.s;
   T *means = buffer, *scale = means + s.channels, *shift = scale + s.channels;
   sample.reduce_channels(x, scale, SumOp<T>{1});
@@ -90,10 +91,12 @@ void forward_sample(const Sample<T>& sample, const T* x, const T* w, const T* b,
       [&](int64_t at, int64_t rows) {
         const int64_t o = at * s.channels;
         k.affine_columns(x + o, rows, s.channels, means, scale, shift, y + o);
+        activate(activation, y + o, rows * s.channels);
       },
       [&](int64_t at, int64_t runs) {
         const int64_t o = at * s.length;
         k.affine_runs(x + o, at, runs, s.length, s.channels, means, scale, shift, y + o);
+        activate(activation, y + o, runs * s.length);
       });
 }
 
@@ -104,6 +107,7 @@ void forward(const OpCall& c) {
   const Sample<T> sample{s, c.attr(0).i()};
   if (x.numel() == 0) return;
   const double eps = c.attr(1).f(), momentum = c.attr(2).f();
+  const Activation activation = joined_activation(c, 3, "group_norm");
   const Tensor variances = reduce::scratch<T>(s.batch * sample.groups);
   T *mean = c.out(1).data<T>(), *rstd = c.out(2).data<T>(), *variance = variances.data<T>();
   const T *in = x.data<T>(), *w = data_or_null<T>(weight), *b = data_or_null<T>(bias);
@@ -112,8 +116,8 @@ void forward(const OpCall& c) {
     const Tensor buffer = reduce::scratch<T>(3 * s.channels);
     for (int64_t n = begin; n < end; ++n) {
       const int64_t at = n * sample.size(), g = n * sample.groups;
-      forward_sample(sample, in + at, w, b, eps, y + at, mean + g, rstd + g, variance + g,
-                     buffer.data<T>());
+      forward_sample(sample, in + at, w, b, eps, activation, y + at, mean + g, rstd + g,
+                     variance + g, buffer.data<T>());
     }
   });
   if (!c.has(3)) return;

@@ -9,7 +9,7 @@ namespace {
 
 using namespace normalization;
 
-// Attributes of the ops below: eps, and how many trailing dimensions are normalised.
+// Attributes of the ops below: eps, how many trailing dimensions are normalised, an activation of y?.
 // Outputs: y, mean and 1 / sqrt(variance + eps) of every row.
 void forward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(0);
@@ -32,10 +32,12 @@ void forward(const OpCall& c) {
   const T *in = x.data<T>(), *w = data_or_null<T>(weight), *b = data_or_null<T>(bias);
   T *y = c.out(0).data<T>(), *mean = c.out(1).data<T>(), *rstd = c.out(2).data<T>();
   const double eps = c.attr(0).f();
+  const Activation activation = joined_activation(c, 2, "layer_norm");
   const int64_t grain = std::max<int64_t>(1, reduce::kGrain / 2 / n);
   parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
     kernels<T>().layer_norm(in + begin * n, w, b, end - begin, n, eps, y + begin * n, mean + begin,
                             rstd + begin);
+    activate(activation, y + begin * n, (end - begin) * n);
   });
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 using namespace normalization;
 
-// Attributes: eps, and how many trailing dimensions are normalised. Outputs: y and
+// Attributes: eps, how many trailing dimensions are normalised, an activation of y?. Outputs: y and
 // 1 / sqrt(mean of squares + eps) of every row.
 void forward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(0);
@@ -27,9 +27,11 @@ void forward(const OpCall& c) {
   const T *in = x.data<T>(), *w = data_or_null<T>(weight);
   T *y = c.out(0).data<T>(), *rstd = c.out(1).data<T>();
   const double eps = c.attr(0).f();
+  const Activation activation = joined_activation(c, 2, "rms_norm");
   const int64_t grain = std::max<int64_t>(1, reduce::kGrain / 2 / n);
   parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
     kernels<T>().rms_norm(in + begin * n, w, end - begin, n, eps, y + begin * n, rstd + begin);
+    activate(activation, y + begin * n, (end - begin) * n);
   });
 }
 

@@ -7,6 +7,8 @@
 
 #include "core/layout.h"
 #include "core/readonly.h"
+#include "gemm/kernels.h"
+#include "ops/activation/gradient.h"
 #include "ops/normalization/kernels.h"
 #include "ops/reduce/float_ops.h"
 
@@ -55,6 +57,18 @@ inline OutputSpec spec_like(const Tensor& x) {
   OutputSpec spec{x.shape(), x.dtype()};
   if (has_channels_last(x)) spec.strides = channels_last_strides(x.shape());
   return spec;
+}
+
+// The activation of what follows, which a captured step may have appended as attribute i.
+inline Activation joined_activation(const OpCall& c, int i, const char* op) {
+  return i < c.attrs.size() ? ops::activation_named(c.attr(i).text(), op) : Activation::none;
+}
+
+// Of n values that were just written.
+template <class T>
+void activate(Activation activation, T* y, int64_t n) {
+  if (activation != Activation::none)
+    gemm_kernels_of<T>().epilogue({1, n, y, n, T(1), nullptr, activation});
 }
 
 // Product of the trailing dimensions.
