@@ -60,6 +60,8 @@ ANNX_NOINLINE void gradient_block(const GemmGradientBlock<typename V::Scalar>& b
   constexpr int64_t kRows = 4;
   alignas(64) T edge[V::lanes];
   const bool summed = block.sums != nullptr;
+  // Rows fetched ahead: some kilobytes of them.
+  const int64_t ahead = block.cols < 384 ? 1536 / (block.cols + 1) : kRows;
   for (int64_t row = 0; row < block.rows; row += kRows) {
     const int64_t rows = block.rows - row < kRows ? block.rows - row : kRows;
     for (int64_t j = 0; j < block.cols; j += V::lanes) {
@@ -71,6 +73,7 @@ ANNX_NOINLINE void gradient_block(const GemmGradientBlock<typename V::Scalar>& b
       V sum = zero<V>();
       if (summed && row > 0) sum = whole ? load<V>(block.sums + j) : load_n<V>(block.sums + j, n);
       for (int64_t i = 0; i < rows; ++i) {
+        __builtin_prefetch(grad + ahead * block.grad_rs);
         const V g = whole ? load<V>(grad) : load_n<V>(grad, n);
         const V x = gradient(g, whole ? load<V>(saved) : load_n<V>(saved, n));
         sum = sum + x;
