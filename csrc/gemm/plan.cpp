@@ -27,11 +27,13 @@ constexpr int64_t kFewOwnTasks = 4;
 constexpr int64_t kPackVisit = 512;
 constexpr int64_t kPackVisitShare = 4;
 // A few rows of A stored by columns times many columns: k from which tasks of all rows pack their own columns of
-// B, and A, a piece at a time that stays in L2; columns of such a task and k of a piece.
+// B, and A, a piece at a time that stays in L2; columns of such a task.
 constexpr int64_t kFlatRows = 64;
 constexpr int64_t kFlatK = 512;
 constexpr int64_t kFlatColumns = 128;
-constexpr int64_t kFlatPiece = 256;
+// k of a piece of A stored by columns, which is fetched while the piece before is used: its rows, often a power of two
+// apart, fall on few sets of L2.
+constexpr int64_t kColumnsPiece = 256;
 // Packed B of the shared path, and of a slab of the blocked path.
 constexpr int64_t kSharedBytes = int64_t{3} << 20;
 constexpr int64_t kSlabBytes = int64_t{1} << 22;
@@ -213,11 +215,12 @@ GemmPlan plan_gemm(const GemmShape& given, const GemmBlocking& blocking) {
   }
   if (plan.path == GemmPath::own && plan.pack_b && plan.tasks_m > 1) plan.path = GemmPath::shared_b;
 
+  const bool columns = plan.path != GemmPath::blocked && plan.pack_a && s.a_rs == 1;
   // Of few rows a B panel is read once, right after it was packed: small enough for L1.
   const bool once = plan.rows.panels == 1 && plan.pack_b && plan.path == GemmPath::own;
-  const int64_t kc = once   ? std::max<int64_t>(64, 16384 / (width * s.item))
-                     : flat ? std::min(blocking.kc, kFlatPiece)
-                            : blocking.kc;
+  const int64_t kc = once      ? std::max<int64_t>(64, 16384 / (width * s.item))
+                     : columns ? std::min(blocking.kc, kColumnsPiece)
+                               : blocking.kc;
   const int64_t blocks = std::max<int64_t>(1, ceil_div(s.k, kc));
   plan.kc = std::max<int64_t>(1, round_up(ceil_div(s.k, blocks), 8));
   plan.nc = once ? width : plan.block_n;
