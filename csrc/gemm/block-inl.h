@@ -9,26 +9,27 @@ static constexpr bool tile_exists(int rows, int vectors) {
   return vectors == 1 || vectors == kBlocking.vectors || vectors == kBlocking.wide[rows] ||
          (rows == 1 && (vectors & (vectors - 1)) == 0);
 }
-template <class V, int R, int NV>
+// Only float32 has tiles that fetch into L1.
+template <class V, int R, int NV, bool Near>
 static constexpr GemmTileKernel<V> tile_kernel() {
   if constexpr (tile_exists(R, NV)) {
-    return gemm_tile<V, R, NV>;
+    return gemm_tile < V, R, NV, Near && sizeof(typename V::Scalar) == 4 > ;
   } else {
     return nullptr;
   }
 }
 
-#define ANNX_TILE_ROW(R)   \
-  {nullptr,                \
-   tile_kernel<V, R, 1>(), \
-   tile_kernel<V, R, 2>(), \
-   tile_kernel<V, R, 3>(), \
-   tile_kernel<V, R, 4>(), \
-   tile_kernel<V, R, 5>(), \
-   tile_kernel<V, R, 6>(), \
-   tile_kernel<V, R, 7>(), \
-   tile_kernel<V, R, 8>()}
-template <class V>
+#define ANNX_TILE_ROW(R)         \
+  {nullptr,                      \
+   tile_kernel<V, R, 1, Near>(), \
+   tile_kernel<V, R, 2, Near>(), \
+   tile_kernel<V, R, 3, Near>(), \
+   tile_kernel<V, R, 4, Near>(), \
+   tile_kernel<V, R, 5, Near>(), \
+   tile_kernel<V, R, 6, Near>(), \
+   tile_kernel<V, R, 7, Near>(), \
+   tile_kernel<V, R, 8, Near>()}
+template <class V, bool Near = false>
 static constexpr GemmTileKernel<V> kTiles[kGemmMaxRows + 1][kGemmMaxVectors + 1] = {
     {},
     ANNX_TILE_ROW(1),
@@ -53,11 +54,22 @@ template <class T>
 ANNX_INLINE void fetch_some(GemmFetch& fetch, int64_t times, GemmTile<T>& tile) {
   tile.fetch_step = 0;
   if (fetch.run == fetch.end || times == 0) return;
-  const int64_t rest = fetch.run->bytes - fetch.done, n = rest < fetch.step ? rest : fetch.step;
-  tile.fetch = static_cast<const char*>(fetch.run->at) + fetch.done;
-  tile.fetch_step = (n + times - 1) / times;
-  fetch.done += n;
-  if (n == rest) ++fetch.run, fetch.done = 0;
+  const GemmRun& run = *fetch.run;
+  tile.fetch = static_cast<const char*>(run.at) + fetch.row * run.stride + fetch.done;
+  if (run.rows > 1) {
+    // A line of each of the next rows.
+    tile.fetch_step = run.stride;
+    fetch.row += times;
+    if (fetch.row < run.rows) return;
+    fetch.row = 0;
+    fetch.done += 64;
+  } else {
+    const int64_t rest = run.bytes - fetch.done, share = fetch.step != 0 ? fetch.step : 64 * times;
+    const int64_t n = rest < share ? rest : share;
+    tile.fetch_step = (n + times - 1) / times;
+    fetch.done += n;
+  }
+  if (fetch.done >= run.bytes) ++fetch.run, fetch.done = 0;
 }
 
 // All rows of `vectors` panels of columns. Of the first panel's columns the first `skip` are left
@@ -90,11 +102,12 @@ static void block_columns(const GemmBlock<typename V::Scalar>& block, RowPanels 
       tile.a_rs = 1;
       tile.a_cs = rows;
     }
-    const GemmTileKernel<V> kernel = kTiles<V>[rows][vectors];
-    if (block.at_hand) {
-      if (block.next != nullptr)
-        fetch_some(*block.next, block.k / tile_steps(static_cast<int>(rows), vectors), tile);
-    } else if (block.k >= kFetchAhead) {
+    const bool near = block.next != nullptr && block.next->near;
+    const GemmTileKernel<V> kernel =
+        near ? kTiles<V, true>[rows][vectors] : kTiles<V>[rows][vectors];
+    if (block.next != nullptr)
+      fetch_some(*block.next, block.k / tile_steps(static_cast<int>(rows), vectors), tile);
+    if (!block.at_hand && block.k >= kFetchAhead) {
       // C arrives while the chains run, and the next rows of A before they begin.
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < cols; j += V::lanes) __builtin_prefetch(c + i * block.c_rs + j, 1);

@@ -26,6 +26,9 @@ constexpr int64_t kGrainWork = int64_t{1} << 17;
 constexpr int64_t kPackRows = 256;
 constexpr int64_t kPackColumns = 128;
 
+// Threads that share the work of a parallel_for called here.
+int64_t threads_here() { return in_serial_region() ? 1 : num_threads(); }
+
 template <class T>
 GemmArgs<T> turn(const GemmArgs<T>& args) {
   GemmArgs<T> turned = args;
@@ -89,10 +92,18 @@ struct PackWork {
 template <class T>
 void run_tasks(const GemmArgs<T>& args, const GemmPlan& plan, const GemmKernelsOf<T>& kernels,
                const PackedB<T>& packed, int64_t j, int64_t n) {
-  parallel_for(plan.tasks_m * ceil_div(n, plan.block_n), 1, [&](int64_t begin, int64_t end) {
+  const int64_t tasks = plan.tasks_m * ceil_div(n, plan.block_n), threads = threads_here();
+  parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
+      // Threads claim tasks in turn, most likely.
+      TaskPlace place = {task >= threads};
+      const int64_t next = task + threads;
+      if (next < tasks) {
+        place.next_m = next % plan.tasks_m;
+        place.next_column = j + next / plan.tasks_m * plan.block_n;
+      }
       Task<T>(args, plan, kernels, packed)
-          .run(task % plan.tasks_m, j + task / plan.tasks_m * plan.block_n);
+          .run(task % plan.tasks_m, j + task / plan.tasks_m * plan.block_n, place);
     }
   });
 }
@@ -210,7 +221,7 @@ void run_batch(const GemmArgs<T>& args, const GemmBatch& batch, const PackedB<T>
     }
     return;
   }
-  const int64_t tasks = plan.tasks_m * plan.tasks_n;
+  const int64_t tasks = plan.tasks_m * plan.tasks_n, threads = threads_here();
   const auto body = [&](int64_t begin, int64_t end) {
     // Divisions only where an entry begins: beside a small product they are not small.
     int64_t task = begin % tasks;
@@ -218,8 +229,17 @@ void run_batch(const GemmArgs<T>& args, const GemmBatch& batch, const PackedB<T>
       const GemmArgs<T> one = entry(tasks == 1 ? index : index / tasks);
       Task<T> work(one, plan, kernels, packed);
       for (; task < tasks && index < end; ++task, ++index) {
-        work.run(tasks == 1 ? 0 : task % plan.tasks_m,
-                 tasks == 1 ? 0 : task / plan.tasks_m * plan.block_n);
+        if (tasks == 1) {
+          work.run(0, 0);
+          continue;
+        }
+        TaskPlace place = {task >= threads};
+        const int64_t next = task + threads;
+        if (next < tasks) {
+          place.next_m = next % plan.tasks_m;
+          place.next_column = next / plan.tasks_m * plan.block_n;
+        }
+        work.run(task % plan.tasks_m, task / plan.tasks_m * plan.block_n, place);
       }
       task = 0;
     }

@@ -9,15 +9,19 @@
 
 namespace annx {
 
-// Memory that is wanted after a product: every tile asks for `step` bytes of it, all of one run.
+// Memory that is wanted after a product: rows of `bytes` bytes, `stride` bytes apart. Every tile asks for
+// `step` bytes of one run; where step is 0, and of runs of several rows, for as much as it has time for.
 struct GemmRun {
   const void* at;
   int64_t bytes;
+  int64_t rows = 1, stride = 0;
 };
 struct GemmFetch {
   const GemmRun *run, *end;
   int64_t step;
-  int64_t done;  // bytes of the first run
+  int64_t done;       // bytes of the first run's rows
+  int64_t row = 0;    // rows of which the next bytes are asked for
+  bool near = false;  // into L1: it is used before other memory comes
 };
 
 // C [m, n] (+)= A [m, k] B [k, n], all of it in cache.
@@ -47,9 +51,8 @@ struct GemmBlock {
   const T* bias;
   bool relu;
   GemmOther<T> other;
-  // A and C are in L1 or L2, so neither is fetched ahead; in their place, if not null, what `next` says.
-  bool at_hand;
-  GemmFetch* next;
+  bool at_hand;     // A and C are in L1 or L2: neither is fetched ahead
+  GemmFetch* next;  // what the tiles ask for, or null
 };
 
 // C [m, n] (+)= A [m, k] B [k, n] for few rows: m is at most kThinRows, or kThinColumns where b_rs is 1.

@@ -17,6 +17,9 @@ inline constexpr int64_t kLanes = 64 / static_cast<int64_t>(sizeof(T));
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t round_to_line(int64_t elements) { return (elements + 31) / 32 * 32; }
 
+// Chains, at least, beside which memory is asked for.
+inline constexpr int64_t kFetchChain = 64;
+
 // Memory of this thread for what a task packs.
 Scratch& thread_scratch();
 
@@ -116,6 +119,13 @@ void finish(const GemmArgs<T>& args, const GemmKernelsOf<T>& kernels, int64_t ro
   kernels.gradient(block);
 }
 
+// Whether a task before asked for this one's memory, and the task, by its number among the rows' and its first
+// column, whose memory this one asks for: -1 where there is none.
+struct TaskPlace {
+  bool at_hand = false;
+  int64_t next_m = -1, next_column = 0;
+};
+
 // The args are those of the product with lanes along n, that is, turned where the plan is.
 template <class T>
 class Task {
@@ -124,10 +134,12 @@ class Task {
        const PackedB<T>& packed)
       : args_(args), plan_(plan), kernels_(kernels), packed_(packed) {}
 
-  void run(int64_t task_m, int64_t j0) {
+  // `place` says how the task stands to others of its product.
+  void run(int64_t task_m, int64_t j0, const TaskPlace& place = {}) {
     const int64_t i0 = plan_.first_row(task_m);
     const int64_t m = plan_.first_row(task_m + 1) - i0;
     const int64_t n = std::min(plan_.block_n, args_.n - j0);
+    place_ = place;
     reserve(m, n);
     const T* a = args_.a + i0 * args_.a_rs;
     T* c = args_.c + (plan_.turned ? j0 * args_.c_rs + i0 : i0 * args_.c_rs + j0);
@@ -160,6 +172,8 @@ class Task {
       const int64_t k = std::min(plan_.kc, args_.k - p);
       load_a(m, k, a + p * args_.a_cs);
       block_.from_zero = p == 0 && !args_.accumulate;
+      block_.at_hand = place_.at_hand && !plan_.turned;
+      ask(a, m, j0, n, p + k);
       for (int64_t j = 0; j < n; j += plan_.nc) {
         load_b(p, k, j0 + j, std::min(plan_.nc, n - j));
         block_.c = plan_.turned ? turned_c_ + j : c + j;
@@ -170,6 +184,52 @@ class Task {
       }
       p += k;
     } while (p < args_.k);
+  }
+
+  // What follows the block that ends before row p of B: the same task's next operands or, after the last, all
+  // that the next task begins with.
+  void ask(const T* a, int64_t m, int64_t j0, int64_t n, int64_t p) {
+    fetch_ = {runs_, runs_, 0, 0};
+    block_.next = nullptr;
+    if (plan_.kc < kFetchChain || plan_.turned || (p == args_.k && place_.next_m < 0)) return;
+    if (p == args_.k) {
+      const int64_t i0 = plan_.first_row(place_.next_m);
+      m = plan_.first_row(place_.next_m + 1) - i0;
+      j0 = place_.next_column;
+      n = std::min(plan_.block_n, args_.n - j0);
+      a = args_.a + i0 * args_.a_rs;
+      p = 0;
+      wants_operands(a, m, j0, n, p);
+      if (args_.other.data != nullptr)
+        wants(args_.other.data + i0 * args_.other.rs + j0, m, n, args_.other.rs);
+      wants(args_.c + i0 * args_.c_rs + j0, m, n, args_.c_rs);
+    } else {
+      wants_operands(a, m, j0, n, p);
+    }
+    block_.next = &fetch_;
+  }
+  void wants_operands(const T* a, int64_t m, int64_t j0, int64_t n, int64_t p) {
+    const int64_t k = std::min(plan_.kc, args_.k - p);
+    if (args_.a_cs == 1) {
+      wants(a + p, m, k, args_.a_rs);
+    } else if (args_.a_rs == 1) {
+      wants(a + p * args_.a_cs, k, m, args_.a_cs);
+    }
+    if (packed_.data != nullptr || !plan_.pack_b) return;
+    if (args_.b_cs == 1) {
+      wants(args_.b + p * args_.b_rs + j0, k, std::min(plan_.nc, n), args_.b_rs);
+    } else if (args_.b_rs == 1) {
+      wants(args_.b + p + j0 * args_.b_cs, std::min(plan_.nc, n), k, args_.b_cs);
+    }
+  }
+  void wants(const T* at, int64_t rows, int64_t cols, int64_t rs) {
+    constexpr int64_t item = sizeof(T);
+    GemmRun& run = runs_[fetch_.end++ - runs_];
+    if (rs == cols) {
+      run = {at, rows * cols * item};
+    } else {
+      run = {at, cols * item, rows, rs * item};
+    }
   }
 
   void reserve(int64_t m, int64_t n) {
@@ -255,6 +315,9 @@ class Task {
   const GemmPlan& plan_;
   const GemmKernelsOf<T>& kernels_;
   const PackedB<T> packed_;
+  TaskPlace place_;
+  GemmRun runs_[4] = {};
+  GemmFetch fetch_ = {};
   GemmBlock<T> block_ = {};
   T* a_ = nullptr;
   T* b_ = nullptr;

@@ -82,8 +82,8 @@ ANNX_INLINE void combine_tile(V (&acc)[R][NV], const GemmOther<typename V::Scala
 }
 
 // One loop over k and nothing else in it: a second loop makes GCC spill the accumulators. A is read by
-// its strides, so packed and unpacked A take the same code.
-template <class V, int R, int NV>
+// its strides, so packed and unpacked A take the same code. What is fetched goes into L1 if Near, else into L2.
+template <class V, int R, int NV, bool Near>
 ANNX_NOINLINE void gemm_tile(const GemmTile<typename V::Scalar>& tile) {
   using T = typename V::Scalar;
   V acc[R][NV];
@@ -119,7 +119,7 @@ ANNX_NOINLINE void gemm_tile(const GemmTile<typename V::Scalar>& tile) {
   const char* fetch = tile.fetch;
   const int64_t fetch_step = tile.fetch_step;
   for (p /= kSteps; p > 0; --p) {
-    __builtin_prefetch(fetch);
+    __builtin_prefetch(fetch, 0, Near ? 3 : 2);
     fetch += fetch_step;
 #pragma GCC unroll 2
     for (int i = 0; i < kSteps; ++i) {

@@ -125,6 +125,7 @@ class Panels {
     const int64_t pieces = std::max<int64_t>(1, (k + most - 1) / most);
     const int64_t step = (k + pieces - 1) / pieces;
     GemmFetch fetch = {next.runs, next.runs + next.count, 0, 0};
+    fetch.near = true;
     const int64_t tiles = pieces * ((rows + kernels_.blocking.rows - 1) / kernels_.blocking.rows) *
                           ((n + width_ - 1) / width_);
     for (const GemmRun* run = fetch.run; run != fetch.end; ++run) fetch.step += run->bytes;
