@@ -1,9 +1,8 @@
 // Products of few rows: elements of B are used too seldom to be worth packing. B is read once, in the
 // order in which it lies in memory.
 
-// Bytes of a task's B: that L2 surely holds, and from which on all of B is likely to come from memory,
-// whose prefetchers do not follow short pieces.
-static constexpr int64_t kThinNear = int64_t{1} << 19;
+// Bytes of a task's B from which on all of B is likely to come from memory, whose prefetchers follow neither
+// short pieces nor many columns.
 static constexpr int64_t kThinFar = int64_t{1} << 20;
 
 // Rows of B lie in one piece: P of them at a time are added to the rows of C, which stay in L1.
@@ -78,59 +77,111 @@ struct ThinSum<double> {
   ANNX_INLINE_MEMBER void add(double a, __m256d b) { v = _mm256_fmadd_pd(_mm256_set1_pd(a), b, v); }
 };
 
-// kBlock columns and kBlock steps of the chains of R rows, S times: the columns of two squares follow on,
-// the sums of two rows are `step` apart. Elements of A are spread once for all squares.
-template <int R, int S>
-ANNX_INLINE void thin_square(const float* x, int64_t x_rs, const float* a, int64_t a_rs,
-                             int64_t a_cs, ThinSum<float>* sums, int step) {
-#pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {
-    __m256 factors[R][4];
+// Four elements of a column, and below them four of another that begin 16 bytes after `high` unless they are
+// the First of a row: a blend, which any unit takes, where an insertion needs one of two.
+template <bool First>
+ANNX_INLINE __m256 thin_pair(const char* low, const char* high) {
+  const __m128 x = _mm_loadu_ps(reinterpret_cast<const float*>(low));
+  const float* y = reinterpret_cast<const float*>(high);
+  if constexpr (First) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(x), _mm_loadu_ps(y), 1);
+  } else {
+    return _mm256_blend_ps(_mm256_castps128_ps256(x), _mm256_loadu_ps(y), 0xf0);
+  }
+}
+
+// 8 columns and 4 steps of the chains of R rows, S times: the columns of two squares are `apart` bytes apart,
+// the sums of two rows `step`. Elements of A are spread once for all squares. With `Ahead`, two of the columns
+// of each square are asked for a cache line further on.
+template <int R, int S, int Q, bool Ahead>
+ANNX_INLINE void thin_quarter(const char* x, int64_t one, int64_t three, int64_t apart,
+                              const float* a, int64_t a_rs, int64_t a_cs, ThinSum<float>* sums,
+                              int step) {
+  __m256 factors[R][4];
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) factors[i][q] = _mm256_broadcast_ss(a + i * a_rs + q * a_cs);
+  }
+  x += 16 * Q;
+#pragma GCC unroll 4
+  for (int s = 0; s < S; ++s) {
+    constexpr bool kFirst = Q == 0;
+    const char* low = x;
+    const char* high = low + 4 * one - (kFirst ? 0 : 16);
+    const char* next = (Q < 2 ? low : high + 16) + 64;
+    x += S == 2 ? apart : 8 * one;
+    // A few addresses and two distances: of many squares GCC would keep one address for each column, on the
+    // stack. And it would ask for all lines at once.
+    asm volatile("" : "+r"(x), "+r"(low), "+r"(high), "+r"(next)::"memory");
+    const __m256 r0 = thin_pair<kFirst>(low, high);
+    const __m256 r1 = thin_pair<kFirst>(low + one, high + one);
+    if constexpr (Ahead) __builtin_prefetch(next + (Q % 2 == 0 ? 0 : 2 * one));
+    const __m256 r2 = thin_pair<kFirst>(low + 2 * one, high + 2 * one);
+    const __m256 r3 = thin_pair<kFirst>(low + three, high + three);
+    if constexpr (Ahead) __builtin_prefetch(next + (Q % 2 == 0 ? one : three));
+    const __m256 t0 = _mm256_unpacklo_ps(r0, r1);
+    const __m256 t1 = _mm256_unpackhi_ps(r0, r1);
+    const __m256 t2 = _mm256_unpacklo_ps(r2, r3);
+    const __m256 t3 = _mm256_unpackhi_ps(r2, r3);
+    const __m256 c0 = _mm256_shuffle_ps(t0, t2, 0x44);
+    const __m256 c1 = _mm256_shuffle_ps(t0, t2, 0xee);
+    const __m256 c2 = _mm256_shuffle_ps(t1, t3, 0x44);
+    const __m256 c3 = _mm256_shuffle_ps(t1, t3, 0xee);
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
-#pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) {
-        factors[i][q] = _mm256_broadcast_ss(a + i * a_rs + (4 * half + q) * a_cs);
-      }
-    }
-    const float* low = x + 4 * half;
-#pragma GCC unroll 4
-    for (int s = 0; s < S; ++s) {
-      const float* high = low + 4 * x_rs;
-      // Two addresses and three distances: of many squares GCC would keep one address for each row, on
-      // the stack.
-      asm("" : "+r"(low), "+r"(high));
-      const __m256 r0 = transpose_halves(low, high);
-      const __m256 r1 = transpose_halves(low + x_rs, high + x_rs);
-      const __m256 r2 = transpose_halves(low + 2 * x_rs, high + 2 * x_rs);
-      const __m256 r3 = transpose_halves(low + 3 * x_rs, high + 3 * x_rs);
-      low = high + 4 * x_rs;
-      const __m256 t0 = _mm256_unpacklo_ps(r0, r1);
-      const __m256 t1 = _mm256_unpackhi_ps(r0, r1);
-      const __m256 t2 = _mm256_unpacklo_ps(r2, r3);
-      const __m256 t3 = _mm256_unpackhi_ps(r2, r3);
-      const __m256 c0 = _mm256_shuffle_ps(t0, t2, 0x44);
-      const __m256 c1 = _mm256_shuffle_ps(t0, t2, 0xee);
-      const __m256 c2 = _mm256_shuffle_ps(t1, t3, 0x44);
-      const __m256 c3 = _mm256_shuffle_ps(t1, t3, 0xee);
-#pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) {
-        __m256& sum = sums[i * step + s].v;
-        sum = _mm256_fmadd_ps(factors[i][0], c0, sum);
-        sum = _mm256_fmadd_ps(factors[i][1], c1, sum);
-        sum = _mm256_fmadd_ps(factors[i][2], c2, sum);
-        sum = _mm256_fmadd_ps(factors[i][3], c3, sum);
-      }
+      __m256& sum = sums[i * step + s].v;
+      sum = _mm256_fmadd_ps(factors[i][0], c0, sum);
+      sum = _mm256_fmadd_ps(factors[i][1], c1, sum);
+      sum = _mm256_fmadd_ps(factors[i][2], c2, sum);
+      sum = _mm256_fmadd_ps(factors[i][3], c3, sum);
     }
   }
 }
+
+// As many whole squares of the next `length` elements of k as there are; gives the elements done.
+template <int R, int S, bool Ahead>
+ANNX_INLINE int64_t thin_run(const float* b, int64_t b_cs, int64_t apart, const float* a,
+                             int64_t a_rs, int64_t a_cs, int64_t length, ThinSum<float>* sums,
+                             int step) {
+  const char* x = reinterpret_cast<const char*>(b);
+  int64_t one = b_cs * 4, three = b_cs * 12;
+  apart *= one;
+  asm("" : "+r"(one), "+r"(three));
+  int64_t p = 0;
+  for (; p + 16 <= length; p += 16) {
+    thin_quarter<R, S, 0, Ahead>(x, one, three, apart, a, a_rs, a_cs, sums, step);
+    a += 4 * a_cs;
+    asm("" : "+r"(a));
+    thin_quarter<R, S, 1, Ahead>(x, one, three, apart, a, a_rs, a_cs, sums, step);
+    a += 4 * a_cs;
+    asm("" : "+r"(a));
+    thin_quarter<R, S, 2, Ahead>(x, one, three, apart, a, a_rs, a_cs, sums, step);
+    a += 4 * a_cs;
+    asm("" : "+r"(a));
+    thin_quarter<R, S, 3, Ahead>(x, one, three, apart, a, a_rs, a_cs, sums, step);
+    a += 4 * a_cs;
+    asm("" : "+r"(a));
+    x += 64;
+  }
+  if (p + 8 <= length) {
+    thin_quarter<R, S, 0, false>(x, one, three, apart, a, a_rs, a_cs, sums, step);
+    a += 4 * a_cs;
+    asm("" : "+r"(a));
+    thin_quarter<R, S, 1, false>(x, one, three, apart, a, a_rs, a_cs, sums, step);
+    a += 4 * a_cs;
+    asm("" : "+r"(a));
+    p += 8;
+  }
+  return p;
+}
 template <int R, int S>
-ANNX_INLINE void thin_square(const double* x, int64_t x_rs, const double* a, int64_t a_rs,
-                             int64_t a_cs, ThinSum<double>* sums, int step) {
+ANNX_INLINE void thin_square(const double* x, int64_t x_rs, int64_t apart, const double* a,
+                             int64_t a_rs, int64_t a_cs, ThinSum<double>* sums, int step) {
 #pragma GCC unroll 4
   for (int part = 0; part < 2 * S; ++part) {
     const int half = part % 2;
-    const double* p = x + part / 2 * 4 * x_rs + 2 * half;
+    const double* p = x + part / 2 * apart * x_rs + 2 * half;
     const __m256d r0 = transpose_halves(p, p + 2 * x_rs);
     const __m256d r1 = transpose_halves(p + x_rs, p + 3 * x_rs);
     const __m256d c0 = _mm256_unpacklo_pd(r0, r1);
@@ -163,11 +214,11 @@ struct ThinSum {
   ANNX_INLINE_MEMBER void add(T a, V b) { v = fma(splat<V>(a), b, v); }
 };
 template <int R, int S, class T>
-ANNX_INLINE void thin_square(const T* x, int64_t x_rs, const T* a, int64_t a_rs, int64_t a_cs,
-                             ThinSum<T>* sums, int step) {
+ANNX_INLINE void thin_square(const T* x, int64_t x_rs, int64_t apart, const T* a, int64_t a_rs,
+                             int64_t a_cs, ThinSum<T>* sums, int step) {
   constexpr int kBlock = ThinSum<T>::kBlock;
   alignas(64) T block[kBlock * kBlock];
-  for (int s = 0; s < S; ++s, x += kBlock * x_rs) {
+  for (int s = 0; s < S; ++s, x += apart * x_rs) {
     for (int i = 0; i < kBlock; i += kTransposeBlock<T>) {
       for (int q = 0; q < kBlock; q += kTransposeBlock<T>)
         transpose_block(x + i * x_rs + q, x_rs, block + q * kBlock + i, kBlock);
@@ -180,6 +231,16 @@ ANNX_INLINE void thin_square(const T* x, int64_t x_rs, const T* a, int64_t a_rs,
 }
 #endif
 
+template <int R, int S, bool Ahead, class T>
+ANNX_INLINE int64_t thin_run(const T* b, int64_t b_cs, int64_t apart, const T* a, int64_t a_rs,
+                             int64_t a_cs, int64_t length, ThinSum<T>* sums, int step) {
+  constexpr int64_t kBlock = ThinSum<T>::kBlock;
+  int64_t p = 0;
+  for (; p + kBlock <= length; p += kBlock)
+    thin_square<R, S>(b + p, b_cs, apart, a + p * a_cs, a_rs, a_cs, sums, step);
+  return p;
+}
+
 template <class T>
 ANNX_INLINE bool thin_conflict(const GemmThin<T>& g) {
   return g.b_cs * static_cast<int64_t>(sizeof(T)) % 1024 == 0;
@@ -188,9 +249,11 @@ ANNX_INLINE bool thin_conflict(const GemmThin<T>& g) {
 // Bytes of a piece of a column: 32 of them stay in L1.
 static constexpr int64_t kThinPiece = 512;
 
-// Columns j, j + 1, …, S squares of them; the first `done` of them are finished and stay.
+// Columns j, j + 1, …, S squares of them `apart` columns apart, which gives columns of two squares the same
+// bits twice. The first `done` columns are finished and stay.
 template <class T, int R, int S>
-ANNX_NOINLINE void thin_squares(const GemmThin<T>& g, int64_t j, int64_t done, bool crowded) {
+ANNX_NOINLINE void thin_squares(const GemmThin<T>& g, int64_t j, int64_t apart, int64_t done,
+                                bool crowded) {
   constexpr int kBlock = ThinSum<T>::kBlock;
   ThinSum<T> sums[R][S];
   alignas(64) T edge[kBlock];
@@ -199,7 +262,7 @@ ANNX_NOINLINE void thin_squares(const GemmThin<T>& g, int64_t j, int64_t done, b
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 4
     for (int s = 0; s < S; ++s) {
-      sums[i][s] = ThinSum<T>::load(g.from_zero ? edge : g.c + i * g.c_rs + j + s * kBlock);
+      sums[i][s] = ThinSum<T>::load(g.from_zero ? edge : g.c + i * g.c_rs + j + s * apart);
     }
   }
   const T* b = g.b + j * g.b_cs;
@@ -218,10 +281,8 @@ ANNX_NOINLINE void thin_squares(const GemmThin<T>& g, int64_t j, int64_t done, b
           ThinSum<T>::load(b + i * b_cs + p + q).store(near + i * kPieceRs + q);
         }
       }
-      for (int64_t q = 0; q < length; q += kBlock) {
-        thin_square<R, S>(near + q, kPieceRs, a + (p + q) * a_cs, a_rs, a_cs, &sums[0][0], S);
-      }
-      p += length;
+      p += thin_run<R, S, false>(near, kPieceRs, kBlock, a + p * a_cs, a_rs, a_cs, length,
+                                 &sums[0][0], S);
     }
   }
   if (S == 2 && thin_conflict(g)) {
@@ -229,20 +290,16 @@ ANNX_NOINLINE void thin_squares(const GemmThin<T>& g, int64_t j, int64_t done, b
     for (; p + 32 <= g.k; p += 32) {
 #pragma GCC unroll 2
       for (int s = 0; s < S; ++s) {
-        for (int64_t q = 0; q < 32; q += kBlock) {
-          thin_square<R, 1>(b + s * kBlock * b_cs + p + q, b_cs, a + (p + q) * a_cs, a_rs, a_cs,
-                            &sums[0][s], S);
-        }
+        thin_run<R, 1, false>(b + s * apart * b_cs + p, b_cs, kBlock, a + p * a_cs, a_rs, a_cs, 32,
+                              &sums[0][s], S);
       }
     }
   }
-  for (; p + kBlock <= g.k; p += kBlock) {
-    thin_square<R, S>(b + p, b_cs, a + p * a_cs, a_rs, a_cs, &sums[0][0], S);
-  }
+  p += thin_run<R, S, true>(b + p, b_cs, apart, a + p * a_cs, a_rs, a_cs, g.k - p, &sums[0][0], S);
   for (; p < g.k; ++p) {
 #pragma GCC unroll 4
     for (int s = 0; s < S; ++s) {
-      for (int i = 0; i < kBlock; ++i) edge[i] = b[(s * kBlock + i) * b_cs + p];
+      for (int i = 0; i < kBlock; ++i) edge[i] = b[(s * apart + i) * b_cs + p];
       const ThinSum<T> column = ThinSum<T>::load(edge);
 #pragma GCC unroll 4
       for (int i = 0; i < R; ++i) sums[i][s].add(a[i * a_rs + p * a_cs], column.v);
@@ -253,7 +310,7 @@ ANNX_NOINLINE void thin_squares(const GemmThin<T>& g, int64_t j, int64_t done, b
     T* c = g.c + i * g.c_rs + j;
     if (done == 0) {
 #pragma GCC unroll 4
-      for (int s = 0; s < S; ++s) sums[i][s].store(c + s * kBlock);
+      for (int s = 0; s < S; ++s) sums[i][s].store(c + s * apart);
     } else {
       sums[i][0].store(edge);
       copy_few(edge + done, kBlock - done, c + done);
@@ -296,13 +353,19 @@ ANNX_NOINLINE void thin_columns(const GemmThin<T>& g) {
     // prefetchers follow.
     const int64_t bytes = g.k * g.n * static_cast<int64_t>(sizeof(T));
     const bool crowded = g.b_cs * static_cast<int64_t>(sizeof(T)) % 4096 == 0 && bytes <= kThinFar;
-    if (crowded || (!thin_conflict(g) && bytes <= kThinNear)) {
-      for (; j + 4 * kBlock <= g.n; j += 4 * kBlock) thin_squares<T, R, 4>(g, j, 0, crowded);
+    if (crowded || (!thin_conflict(g) && bytes <= kThinFar)) {
+      for (; j + 4 * kBlock <= g.n; j += 4 * kBlock) {
+        thin_squares<T, R, 4>(g, j, kBlock, 0, crowded);
+      }
     }
   }
-  for (; j + 2 * kBlock <= g.n; j += 2 * kBlock) thin_squares<T, R, 2>(g, j, 0, false);
-  for (; j + kBlock <= g.n; j += kBlock) thin_squares<T, R, 1>(g, j, 0, false);
-  if (j < g.n) thin_squares<T, R, 1>(g, g.n - kBlock, j - (g.n - kBlock), false);
+  for (; j + 2 * kBlock <= g.n; j += 2 * kBlock) thin_squares<T, R, 2>(g, j, kBlock, 0, false);
+  const int64_t rest = g.n - j;
+  if (rest > kBlock) {
+    thin_squares<T, R, 2>(g, j, rest - kBlock, 0, false);
+  } else if (rest > 0) {
+    thin_squares<T, R, 1>(g, g.n - kBlock, kBlock, kBlock - rest, false);
+  }
 }
 
 template <class V>
