@@ -20,7 +20,7 @@ def flat(ref):
     return lambda x, *n: ref(x, n[0] if len(n) == 1 and isinstance(n[0], tuple) else n)
 
 
-def pad(x, pads, value=0.0):
+def pad(x, pads, value=0.0, mode="constant"):
     width = [(0, 0)] * x.ndim
     crop = [slice(None)] * x.ndim
     for i in range(len(pads) // 2):
@@ -28,7 +28,15 @@ def pad(x, pads, value=0.0):
         left, right = pads[2 * i], pads[2 * i + 1]
         width[d] = (max(left, 0), max(right, 0))
         crop[d] = slice(max(-left, 0), x.shape[d] - max(-right, 0))
-    return np.pad(x[tuple(crop)], width, constant_values=value)
+    if mode == "constant":
+        return np.pad(x[tuple(crop)], width, constant_values=value)
+    # Negative sizes crop the padded dimension.
+    names = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+    x = np.pad(x, width, mode=names[mode])
+    for d, (cut, (left, _)) in enumerate(zip(crop, width, strict=True)):
+        stop = None if cut.stop is None else cut.stop + left + width[d][1]
+        x = x[(slice(None),) * d + (slice(cut.start, stop),)]
+    return x
 
 
 def expand(x, sizes):
@@ -202,8 +210,22 @@ JOINS = [
     OpInfo(
         "pad",
         pad,
-        of(((3, 4), ((1, 2),), {}), ((3, 4), ((1, 2, -1, 3), 2.0), {}), ((2,), ((0, 0),), {})),
+        of(
+            ((3, 4), ((1, 2),), {}),
+            ((3, 4), ((1, 2, -1, 3), 2.0), {}),
+            ((2,), ((0, 0),), {}),
+            ((2, 3, 5), ((0, 0, 1, 2), 1.5), {}),
+            ((2, 40), ((17, 30, 0, 1), -1.0), {}),
+            ((3, 4), ((3, 2, 2, 1),), {"mode": "reflect"}),
+            ((2, 3, 4), ((3, -1, 5, 4),), {"mode": "replicate"}),
+            ((2, 3, 20), ((20, 3, 0, 0, 1, 0),), {"mode": "circular"}),
+            ((2, 3, 4, 2), ((0, 0, 2, 1, 1, 2),), {"mode": "reflect"}),
+        ),
         [
+            ((np.ones(3), (3, 0)), {"mode": "reflect"}, ValueError, "at most 2 for mode 'reflect'"),
+            ((np.ones(3), (0, 4)), {"mode": "circular"}, ValueError, r"dimension 0 .*\(0, 4\)"),
+            ((np.ones(0), (1, 0)), {"mode": "replicate"}, ValueError, "at most 0 for mode"),
+            ((np.ones(3), (1, 0)), {"mode": "wrap"}, ValueError, "expected mode constant"),
             ((np.ones(3), (1,)), {}, ValueError, r"\[pad\] expected \(left, right\) pairs"),
             ((np.ones(3), (-2, -2)), {}, ValueError, r"non-negative sizes"),
         ],

@@ -108,3 +108,17 @@ def test_copies_between_layouts(shape, dtype) -> None:
     np.testing.assert_array_equal(annx._core.ops.contiguous(moved).numpy(), array)
     sliced = moved[:, 1:]
     np.testing.assert_array_equal(annx._core.ops.contiguous(sliced).numpy(), array[:, 1:])
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_padding_keeps_the_layout(mode) -> None:
+    weights = annx.tensor(RNG.standard_normal((2, 5, 4, 9)).astype(np.float32))
+    grads = []
+    for x in (annx.tensor(X, requires_grad=True), last(X, requires_grad=True)):
+        y = nn.functional.pad(x, (2, 3, -1, 2), mode=mode)
+        assert y.is_contiguous(annx.channels_last) != y.is_contiguous()
+        assert y.is_contiguous() == x.is_contiguous()
+        (y * weights).sum().backward()
+        grads.append((y.detach().numpy(), x.grad.numpy()))
+    for a, b in zip(*grads, strict=True):
+        np.testing.assert_array_equal(a, b)

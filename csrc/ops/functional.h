@@ -70,6 +70,11 @@ inline Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t stop, i
   return call(def::slice, {x}, {Attr(dim), Attr(start), Attr(stop), Attr(step)});
 }
 
+// (left, right) pairs from the last dimension backwards; negative ones crop.
+inline Tensor pad(const Tensor& x, const Ints& pads, double value = 0) {
+  return call(def::pad, {x}, {Attr(pads), Attr(value), Attr("constant")});
+}
+
 // Writes source, broadcast and cast, into the memory of destination, off the tape.
 void copy_into(const Tensor& destination, const Tensor& source);
 

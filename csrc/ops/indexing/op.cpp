@@ -248,7 +248,7 @@ void scatter_add_rule(BackwardCall& b) {
       pads.push_back(0);
       pads.push_back(b.input_shape(2)[i] - index.size(i));
     }
-    g = call(def::pad, {g}, {Attr(pads), Attr(0.0)});
+    g = ops::pad(g, pads);
   }
   b.set(2, g);
 }

@@ -64,7 +64,7 @@ void write_rule(BackwardCall& b) {
       pads.push_back(0);
       pads.push_back(b.input_shape(2)[i] - index.size(i));
     }
-    part = call(def::pad, {part}, {Attr(pads), Attr(0.0)});
+    part = ops::pad(part, pads);
   }
   b.set(2, part);
 }

@@ -122,8 +122,7 @@ Tensor differentiable(const Tensor& g, const Tensor& x) {
   const Tensor rows = ops::where(upper, ops::expand(ops::unsqueeze(x, last), wide), ops::number(1));
   const Tensor products = call(def::triu, {running(rows, last + 1)}, {Attr(0)});
   const Tensor t = ops::sum(ops::unsqueeze(g, last) * products, Dims{last + 1});
-  const Tensor shifted =
-      call(def::pad, {ops::slice(x, last, 0, n - 1)}, {Attr(Ints{1, 0}), Attr(1.0)});
+  const Tensor shifted = ops::pad(ops::slice(x, last, 0, n - 1), {1, 0}, 1);
   return running(shifted, last) * t;
 }
 

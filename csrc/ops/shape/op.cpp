@@ -1,8 +1,7 @@
-// Putting tensors together and apart: concat, stack, split, chunk, flip, pad, repeat.
+// Putting tensors together and apart: concat, stack, split, chunk, flip, repeat.
 #include <algorithm>
 #include <cstring>
 
-#include "core/fill.h"
 #include "core/thread_pool.h"
 #include "ops/elementwise/driver.h"
 #include "ops/functional.h"
@@ -133,7 +132,7 @@ TensorList unbind(const OpCall& c) {
   return out;
 }
 
-// flip, pad, repeat -----------------------------------------------------------------------------
+// flip, repeat ----------------------------------------------------------------------------------
 
 TensorList flip(const OpCall& c) {
   Tensor y = c.in(0);
@@ -146,65 +145,6 @@ TensorList flip(const OpCall& c) {
     y = ops::slice(y, d, INT64_MAX, INT64_MIN, -1);
   }
   return {ops::contiguous(y)};
-}
-
-void pad_infer(const OpCall& c, OutputSpecs& specs) {
-  const Tensor& x = c.in(0);
-  const Ints& pads = c.attr(0).ints();
-  ANNX_CHECK(pads.size() % 2 == 0 && pads.size() / 2 <= x.dim(), value, "pad",
-             "expected (left, right) pairs for at most ", x.dim(), " dimensions but got ", pads);
-  Dims shape = x.shape();
-  for (int i = 0; i < pads.size() / 2; ++i) {
-    int64_t& s = shape[x.dim() - 1 - i];
-    for (int k = 2 * i; k < 2 * i + 2; ++k)
-      ANNX_CHECK(pads[k] > -(int64_t{1} << 59) && pads[k] < int64_t{1} << 59, value, "pad",
-                 "expected padding of fewer than 2**59 elements but got ", pads);
-    s += pads[2 * i] + pads[2 * i + 1];
-    ANNX_CHECK(s >= 0 && pads[2 * i] + x.size(x.dim() - 1 - i) >= 0, value, "pad",
-               "expected padding that leaves non-negative sizes but got ", pads, " for shape ",
-               x.shape());
-  }
-  numel_of(shape, "pad");
-  specs.push_back({shape, x.dtype()});
-}
-
-void pad_kernel(const OpCall& c) {
-  GradModeGuard no_grad(false);
-  const Tensor& out = c.out();
-  const Ints& pads = c.attr(0).ints();
-  const size_t size = itemsize(out.dtype());
-  char* o = static_cast<char*>(out.raw());
-  alignas(8) char fill[8];
-  store_scalar(fill, out.dtype(), c.attr(1).f());
-  fill_elements(o, fill, size, out.numel());
-  // The part of input that stays (negative padding crops it).
-  Tensor x = c.in(0);
-  Dims start(x.dim(), 0);
-  for (int i = 0; i < pads.size() / 2; ++i) {
-    const int d = x.dim() - 1 - i;
-    const int64_t crop_left = std::max<int64_t>(-pads[2 * i], 0);
-    const int64_t crop_right = std::max<int64_t>(-pads[2 * i + 1], 0);
-    x = ops::slice(x, d, crop_left, std::max(x.size(d) - crop_right, crop_left));
-    start[d] = std::max<int64_t>(pads[2 * i], 0);
-  }
-  if (x.numel() == 0) return;
-  x = ops::contiguous(x);
-  const int64_t inner = x.dim() ? x.size(-1) : 1;
-  Dims index(x.dim(), 0);
-  const size_t row = static_cast<size_t>(inner) * size;
-  for (int64_t r = 0; r < x.numel() / inner; ++r) {
-    int64_t at = 0;
-    for (int d = 0; d < x.dim(); ++d) at += (index[d] + start[d]) * out.stride(d);
-    std::memcpy(o + static_cast<size_t>(at) * size,
-                static_cast<const char*>(x.raw()) + static_cast<size_t>(r) * row, row);
-    for (int d = x.dim() - 2; d >= 0 && ++index[d] == x.size(d); --d) index[d] = 0;
-  }
-}
-
-void pad_rule(BackwardCall& b) {
-  Ints negative = b.attr(0).ints();
-  for (int64_t& p : negative) p = -p;
-  b.set(0, call(def::pad, {b.grad()}, {Attr(negative), Attr(0.0)}));
 }
 
 TensorList repeat(const OpCall& c) {
@@ -269,16 +209,6 @@ const OpDef flip = {.name = "flip",
                     .doc = "input in reverse order along dims.",
                     .composite = annx::flip,
                     .flags = kHalfNative};
-const OpDef pad = {.name = "pad",
-                   .signature = "pad(Tensor input, int[] pad, float value=0.0) -> Tensor",
-                   .doc =
-                       "Pads with value; pad lists (left, right) pairs from the last dimension "
-                       "backwards, negative sizes crop.",
-                   .infer = pad_infer,
-                   .kernel = pad_kernel,
-                   .backward = pad_rule,
-                   .cost = move_cost,
-                   .flags = kHalfNative | kNoMethod};
 const OpDef repeat = {.name = "repeat",
                       .signature = "repeat(Tensor input, int... repeats) -> Tensor",
                       .doc = "input repeated along each dimension.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from annx import _core, _creation
+from annx import _core
 from annx._core import Tensor
 
 if TYPE_CHECKING:
@@ -255,15 +255,6 @@ def conv_transpose3d(
     )
 
 
-def _source(i: int, size: int, mode: str) -> int:
-    """Where element i of a padded dimension comes from."""
-    if mode == "replicate":
-        return min(max(i, 0), size - 1)
-    if mode == "circular":
-        return i % size
-    return -i if i < 0 else 2 * (size - 1) - i if i >= size else i
-
-
 def pad(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:
@@ -278,32 +269,7 @@ def pad(
     Raises:
         ValueError: the mode is unknown, or its padding is longer than the dimension allows.
     """
-    if mode == "constant":
-        return _ops.pad(input, pad, 0.0 if value is None else value)
-    if mode not in ("reflect", "replicate", "circular"):
-        raise ValueError(
-            f"[pad] expected mode constant, reflect, replicate or circular but got {mode!r}"
-        )
-    if len(pad) % 2 or len(pad) // 2 > input.ndim:
-        raise ValueError(
-            f"[pad] expected (left, right) pairs for at most {input.ndim} dimensions but got {pad}"
-        )
-    x = input
-    for i in range(len(pad) // 2):
-        left, right = pad[2 * i], pad[2 * i + 1]
-        dim = input.ndim - 1 - i
-        size = input.shape[dim]
-        most = size - 1 if mode == "reflect" else size
-        if max(left, right) > most and (mode != "replicate" or size == 0):
-            raise ValueError(
-                f"[pad] expected padding of at most {most} for mode {mode!r} in dimension {dim} "
-                f"but got {(left, right)} for shape {tuple(input.shape)}"
-            )
-        if left == 0 and right == 0:
-            continue
-        places = [_source(j, size, mode) for j in range(-left, size + right)]
-        x = _ops.index_select(x, dim, _creation.tensor(places, dtype=_core.int64))
-    return x
+    return _ops.pad(input, pad, 0.0 if value is None else value, mode)
 
 
 def unfold(
