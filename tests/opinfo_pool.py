@@ -180,6 +180,49 @@ def adaptive_samples(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
+def resize(
+    x: Any, size: Any, mode: str = "nearest", align: bool = False, *steps: float, **named: float
+) -> Any:
+    """Every dimension by a matrix of the shares that new positions take of the old ones."""
+    given = [*steps, *(named.get(f"step{i}", 0.0) for i in range(len(steps) + 1, 4))]
+    y = np.asarray(x)
+    for i, new in enumerate(size):
+        old = x.shape[i + 2]
+        step = given[i] or old / new
+        shares = np.zeros((new, old))
+        for j in range(new):
+            if mode == "linear":
+                at = j * (old - 1) / max(new - 1, 1) if align else max((j + 0.5) * step - 0.5, 0.0)
+                low = min(int(at), old - 1)
+                shares[j, low] += 1 - (at - low)
+                shares[j, min(low + 1, old - 1)] += at - low
+            else:
+                shares[j, min(int((j + 0.5 * (mode == "nearest-exact")) * step), old - 1)] = 1
+        y = np.moveaxis(np.tensordot(shares, y, (1, i + 2)), 0, i + 2)
+    return y
+
+
+def resize_samples(rng: np.random.Generator) -> list[Sample]:
+    def x(*shape: int) -> Any:
+        return rng.standard_normal(shape)
+
+    return [
+        ((x(2, 3, 5), (10,)), {}),
+        ((x(2, 3, 7), (3,), "nearest-exact"), {}),
+        ((x(2, 3, 7), (4,), "linear"), {}),
+        ((x(1, 2, 3, 5), (6, 10)), {}),
+        ((x(1, 3, 5, 4), (3, 9), "linear"), {}),
+        ((x(1, 3, 5, 4), (5, 9), "linear", True), {}),
+        ((x(2, 2, 5, 4), (8, 4), "linear"), {}),
+        ((x(1, 2, 5, 4), (5, 4), "linear"), {}),
+        ((x(1, 2, 4, 4), (1, 6), "linear", True), {}),
+        ((x(1, 2, 4, 4), (7, 6), "nearest", False, 0.6), {"step2": 0.7}),
+        ((x(1, 2, 3, 2, 4), (2, 3, 5), "linear"), {}),
+        ((x(1, 2, 3, 2, 4), (2, 2, 4), "linear"), {}),
+        ((x(1, 2, 2, 3, 4), (3, 5, 4)), {}),
+    ]
+
+
 X = np.ones((1, 2, 4, 4))
 WHOLE = np.ones((1, 2, 4, 4), np.int64)
 
@@ -255,5 +298,18 @@ RECORDS = [
         lambda x, size: pooled(x, adaptive_windows(x, size), lambda patch, _, __: patch.mean(-1)),
         adaptive_samples,
         adaptive_errors("adaptive_avg_pool"),
+    ),
+    OpInfo(
+        "resize",
+        resize,
+        resize_samples,
+        [
+            ((np.ones((2, 3)), (4,)), {}, ValueError, "an input of 3 to 5 dimensions"),
+            ((X, (4,)), {}, ValueError, r"expected 2 sizes but got \(4,\)"),
+            ((X, (4, 0)), {}, ValueError, "sizes of at least 1"),
+            ((X, (4, 4), "cubic"), {}, ValueError, "mode nearest, nearest-exact or linear"),
+            ((X, (4, 4), "nearest", False, -1.0), {}, ValueError, "steps between 0 and"),
+            ((WHOLE, (4, 4), "linear"), {}, TypeError, "a floating input for mode 'linear'"),
+        ],
     ),
 ]

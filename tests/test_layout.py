@@ -122,3 +122,40 @@ def test_padding_keeps_the_layout(mode) -> None:
         grads.append((y.detach().numpy(), x.grad.numpy()))
     for a, b in zip(*grads, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("channels", [3, 16, 37])
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear"])
+@pytest.mark.parametrize("size", [(6, 9), (3, 9), (70, 61), (2, 2)])
+def test_other_sizes_keep_layout_and_values(channels, mode, size) -> None:
+    image = RNG.standard_normal((2, channels, 6, 5)).astype(np.float32)
+    weights = annx.tensor(RNG.standard_normal((2, channels, *size)).astype(np.float32))
+    results = []
+    for x in (annx.tensor(image, requires_grad=True), last(image, requires_grad=True)):
+        y = nn.functional.interpolate(x, size, mode=mode)
+        assert y.is_contiguous() == x.is_contiguous()
+        (y * weights).sum().backward()
+        results.append((y.detach().numpy(), x.grad.numpy()))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_large_images_are_resized_in_bands() -> None:
+    image = RNG.standard_normal((1, 2, 90, 400))
+    shares = []  # of each row of the result in the rows of the image, and of the columns
+    for old, new in ((90, 150), (400, 333)):
+        at = np.maximum((np.arange(new) + 0.5) * old / new - 0.5, 0)
+        low = np.minimum(at.astype(int), old - 1)
+        matrix = np.zeros((new, old))
+        matrix[np.arange(new), low] = 1 - (at - low)
+        matrix[np.arange(new), np.minimum(low + 1, old - 1)] += at - low
+        shares.append(matrix)
+    wanted = shares[0] @ image @ shares[1].T
+    for x in (annx.tensor(image, requires_grad=True), last(image, requires_grad=True)):
+        y = nn.functional.interpolate(x, (150, 333), mode="bilinear")
+        np.testing.assert_allclose(y.detach().numpy(), wanted, atol=1e-12)
+        y.backward(annx.tensor(wanted))
+        np.testing.assert_allclose(x.grad.numpy(), shares[0].T @ wanted @ shares[1], atol=1e-12)
+    rows = RNG.standard_normal((60, 50, 40)).astype(np.float32)
+    y = nn.functional.interpolate(annx.tensor(rows), 80)
+    np.testing.assert_array_equal(y.numpy(), rows.repeat(2, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from annx import _core, _creation
+from annx import _core
 from annx._core import Tensor
 from annx.nn._functional_conv import _batched, _per_dim
 
@@ -443,33 +443,4 @@ def interpolate(
         raise ValueError(f"[interpolate] expected a size of at least 1 but got {new}")
     if prod([*input.shape[:2], *new]) >= 2**40:
         raise ValueError(f"[interpolate] expected an output below 2**40 elements but got {new}")
-    x = input
-    for i in range(dims):
-        if linear:
-            x = _resize_linear(x, 2 + i, old[i], new[i], steps[i], bool(align_corners))
-        else:
-            half = 0.5 if mode == "nearest-exact" else 0.0
-            places = [min(int((j + half) * steps[i]), old[i] - 1) for j in range(new[i])]
-            x = _ops.index_select(x, 2 + i, _creation.tensor(places, dtype=_core.int64))
-    return x
-
-
-def _resize_linear(
-    x: Tensor, dim: int, old: int, new: int, step: float, align_corners: bool
-) -> Tensor:
-    """Each new element is a weighted mean of its two old neighbours."""
-    if align_corners:
-        step = (old - 1) / (new - 1) if new > 1 else 0.0
-    low, high, share = [], [], []
-    for j in range(new):
-        at = j * step if align_corners else max(0.0, (j + 0.5) * step - 0.5)
-        first = min(int(at), old - 1)
-        low.append(first)
-        high.append(min(first + 1, old - 1))
-        share.append(at - first)
-    shape = [1] * x.ndim
-    shape[dim] = new
-    weight = _ops.reshape(_creation.tensor(share, dtype=x.dtype), tuple(shape))
-    left = _ops.index_select(x, dim, _creation.tensor(low, dtype=_core.int64))
-    right = _ops.index_select(x, dim, _creation.tensor(high, dtype=_core.int64))
-    return left * (1.0 - weight) + right * weight
+    return _ops.resize(input, new, "linear" if linear else mode, bool(align_corners), *steps)
