@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import pickle
 import random
@@ -166,6 +167,7 @@ def test_explain_and_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "arena" in text
     assert "'relu'" in text
     assert "fused[mul exp add]" in text
+    assert "not fused" not in text
     grads = annx.jit(lambda x: list(annx.autograd.grad(layer(x).sum(), [*layer.parameters()])))
     grads(annx.ones(2, 3))
     assert re.search(r"res\d+\(4, 3\), res\d+\(4,\) = linear_back", annx.debug.explain(grads))
@@ -178,3 +180,31 @@ def test_explain_and_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         annx.debug.explain(3)
     with pytest.raises(TypeError, match="annx.jit"):
         annx.debug.trace(len, tmp_path / "t.json")
+
+
+def test_explain_says_why_ops_stand_alone() -> None:
+    layer = nn.Linear(3, 4)
+
+    def reason(f: Any, *args: annx.Tensor) -> str:
+        step = annx.jit(f)
+        step(*args)
+        return " ".join(re.findall(r"not fused: (.*)", annx.debug.explain(step, io.StringIO())))
+
+    x = annx.ones(2, 3)
+    assert reason(lambda x: x.exp(), x) == "arg0 is not computed here; its result is handed out"
+    assert reason(lambda x: x.sum() + 1, x) == "it computes one number"
+    assert re.fullmatch(
+        r"amax, which makes t\d+, does not compute relu too; "
+        "sum, which reads it, is no elementwise op",
+        reason(lambda x: nn.functional.relu(x.amax(1)).sum(), x),
+    )
+
+    def read_again(x: annx.Tensor) -> annx.Tensor:
+        y = layer(x)
+        return (nn.functional.relu(y).sum() + y.amax()).detach()
+
+    assert re.search(r"t\d+ is read again by amax; sum, which", reason(read_again, x))
+    assert "log beside it has another shape" in reason(lambda x: x.exp().reshape(3, 2).log(), x)
+    assert "something has to run between it and mul; cumsum, which reads it" in reason(
+        lambda x: x.exp().cumsum(0) * x.exp(), x
+    )

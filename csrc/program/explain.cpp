@@ -7,6 +7,7 @@
 
 #include "program/constants.h"
 #include "program/fused.h"
+#include "program/unfused.h"
 
 namespace annx::program {
 
@@ -56,27 +57,6 @@ std::string attr_text(const Attr& a) {
     }
   }
   return "";
-}
-
-// How a value is called: by where its memory comes from.
-std::string value_name(const Program& p, int v) {
-  if (v < 0) return "None";
-  const Value& value = p.values[static_cast<size_t>(v)];
-  const Buffer& b = p.buffers[static_cast<size_t>(value.buffer)];
-  switch (b.kind) {
-    case Buffer::Kind::argument:
-      return format("arg%d", b.index);
-    case Buffer::Kind::gradient:
-      return format("grad%d", b.index);
-    case Buffer::Kind::external:
-      return format("ext%d", value.buffer);
-    case Buffer::Kind::constant:
-      return format("const%d", value.buffer);
-    case Buffer::Kind::result:
-      return format("res%d", value.buffer);
-    default:
-      return format("t%d", value.buffer);
-  }
 }
 
 Tensor stand_in(const Program& p, int v) {
@@ -168,6 +148,26 @@ bool prepares(const Program& p, const Instruction& i, const std::vector<char>& c
 
 }  // namespace
 
+std::string value_name(const Program& p, int v) {
+  if (v < 0) return "None";
+  const Value& value = p.values[static_cast<size_t>(v)];
+  const Buffer& b = p.buffers[static_cast<size_t>(value.buffer)];
+  switch (b.kind) {
+    case Buffer::Kind::argument:
+      return format("arg%d", b.index);
+    case Buffer::Kind::gradient:
+      return format("grad%d", b.index);
+    case Buffer::Kind::external:
+      return format("ext%d", value.buffer);
+    case Buffer::Kind::constant:
+      return format("const%d", value.buffer);
+    case Buffer::Kind::result:
+      return format("res%d", value.buffer);
+    default:
+      return format("t%d", value.buffer);
+  }
+}
+
 std::vector<Line> lines(const Program& p) {
   std::vector<Line> out;
   for (const Instruction& i : p.instructions) out.push_back(line_of(p, i));
@@ -187,6 +187,8 @@ std::string explain(const Program& p) {
     if (!constant.empty() && prepares(p, p.instructions[k], constant))
       body += "  weights kept ready";
     body.append("\n");
+    const std::string why = why_alone(p, k);
+    if (!why.empty()) body.append("      not fused: ").append(why).append("\n");
   }
   std::string out = format("%zu instructions (%d recorded), %.6g FLOPs, %.6g bytes moved\n",
                            all.size(), p.recorded, flops, bytes);

@@ -14,6 +14,9 @@ struct Line {
 };
 std::vector<Line> lines(const Program& p);
 
+// How a value is called: by where its memory comes from.
+std::string value_name(const Program& p, int v);
+
 std::string explain(const Program& p);
 
 // Equal for two recordings that did the same: ops, attributes, shapes and the values of constants,

@@ -34,6 +34,12 @@ constexpr Host kHosts[] = {{"linear", 0},
                            {"layer_norm_forward", 2},
                            {"rms_norm_forward", 2}};
 
+const Host* host_of(const Instruction& i) {
+  for (const Host& host : kHosts)
+    if (i.op && std::strcmp(i.op->name, host.op) == 0) return &host;
+  return nullptr;
+}
+
 class Epilogues {
  public:
   explicit Epilogues(Program& p) : p_(p), uses_(p), gone_(p.instructions.size(), 0) {}
@@ -65,14 +71,12 @@ class Epilogues {
   }
 
   static bool take(Instruction& maker, const char* activation) {
-    for (const Host& host : kHosts) {
-      if (!maker.op || std::strcmp(maker.op->name, host.op) != 0) continue;
-      if (maker.attrs.size() == host.attribute) maker.attrs.push_back(Attr("none"));
-      if (std::strcmp(maker.attrs[host.attribute].text(), "none") != 0) return false;
-      maker.attrs[host.attribute] = Attr(intern(activation));
-      return true;
-    }
-    return false;
+    const Host* host = host_of(maker);
+    if (!host) return false;
+    if (maker.attrs.size() == host->attribute) maker.attrs.push_back(Attr("none"));
+    if (std::strcmp(maker.attrs[host->attribute].text(), "none") != 0) return false;
+    maker.attrs[host->attribute] = Attr(intern(activation));
+    return true;
   }
 
   bool fold_activation(size_t at) {
@@ -130,5 +134,7 @@ class Epilogues {
 }  // namespace
 
 void fuse_epilogues(Program& p) { Epilogues(p).run(); }
+
+bool computes_activations(const Instruction& i) { return host_of(i) != nullptr; }
 
 }  // namespace annx::program

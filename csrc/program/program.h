@@ -141,6 +141,7 @@ void keep_derivatives(Program& p);
 void join_slices(Program& p);
 void place_parts(Program& p);
 void fuse_epilogues(Program& p);
+bool computes_activations(const Instruction& i);  // an op that fuse_epilogues gives activations to
 void share_dropout_masks(Program& p);
 void fold_combinations(Program& p);
 void fuse_elementwise(Program& p);

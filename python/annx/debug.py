@@ -40,10 +40,11 @@ def _sections(what: Any) -> list[tuple[str, str | None, list[Any]]]:
 def explain(what: Any, file: Any = None) -> str:
     """Describes the captured calls of a function or a compiled model, and prints that.
 
-    For each record: the ops in order with their shapes, what the passes fused, bytes of the arena,
-    FLOPs and bytes moved. Names: ``arg`` an argument, ``ext`` memory outside of the call
-    (parameters, state, constants), ``grad`` a gradient found at the start, ``res`` a result and
-    ``t`` a temporary in the arena. For steps that run eagerly: why.
+    For each record: the ops in order with their shapes, what the passes fused and why an
+    elementwise op stands alone, bytes of the arena, FLOPs and bytes moved. Names: ``arg`` an
+    argument, ``ext`` memory outside of the call (parameters, state, constants), ``grad`` a gradient
+    found at the start, ``res`` a result and ``t`` a temporary in the arena. For steps that run
+    eagerly: why.
 
     Args:
         what: a function made by ``annx.jit`` or ``annx.prepare``, or a model that has been compiled
