@@ -205,6 +205,37 @@ class FusedOptimizer(Optimizer):
             for bucket in plan.buckets
         ]
 
+    def _feeds_ahead(
+        self, steps: int, advance: Callable[[], None]
+    ) -> tuple[list[tuple[Tensor, Tensor]], int]:
+        """``_feeds`` where ``advance`` follows each step, and the number of rows.
+
+        There are fewer where ``advance`` fails: it will fail again behind the last of them.
+        """
+        pairs = [
+            (self.param_groups[index], bucket)
+            for index, plan in self._plans.items()
+            for bucket in plan.buckets
+        ]
+        before = [(bucket.count, bucket.first) for _, bucket in pairs]
+        tables: list[list[list[float]]] = [[] for _ in pairs]
+        done = 0
+        try:
+            while done < steps:
+                for (group, bucket), table in zip(pairs, tables, strict=True):
+                    table.append(self._hyper_values(group, bucket))
+                    bucket.count += 1
+                    bucket.first = False
+                done += 1
+                advance()
+        except Exception:
+            pass  # told where it happens: when the schedule steps behind the last of these steps
+        finally:
+            for (_, bucket), (count, first) in zip(pairs, before, strict=True):
+                bucket.count, bucket.first = count, first
+        rows = [_creation.as_tensor(np.array(table, np.float64)) for table in tables]
+        return [(bucket.hyper, table) for (_, bucket), table in zip(pairs, rows, strict=True)], done
+
     def _hyper_rows(self, group: Mapping[str, Any], bucket: Bucket, steps: int) -> Tensor:
         at = self._step_at(group)
         if at is not None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from annx.metrics import Metric
     from annx.nn import Module
     from annx.optim import Optimizer
+    from annx.optim.lr_scheduler import LRScheduler
     from annx.train._callback import History
     from annx.train._data import Batches
     from annx.train._loop import Compiled, Prediction
@@ -115,6 +116,8 @@ class Trainable:
         validation_freq: int | Iterable[int] = 1,
         *,
         clip_grad_norm: float | None = None,
+        gradient_accumulation_steps: int = 1,
+        lr_scheduler: LRScheduler | Callable[[Optimizer], LRScheduler] | None = None,
     ) -> History:
         """Trains the model.
 
@@ -146,6 +149,13 @@ class Trainable:
             validation_batch_size: samples per batch of an evaluation; ``batch_size`` by default.
             validation_freq: evaluate every so many epochs, or after these epochs (from 1).
             clip_grad_norm: bound of the norm of all gradients of a step.
+            gradient_accumulation_steps: batches that a step of the optimizer takes. Its gradient is
+                the mean of theirs, weighed by their samples; the last step of an epoch may take
+                fewer. What counts steps (``steps_per_epoch``, the bar, hooks of batches) counts
+                those of the optimizer.
+            lr_scheduler: a schedule of ``model.optimizer``, or a callable optimizer -> schedule,
+                that is stepped after every step of the optimizer. For rates by the epoch see
+                ``annx.callbacks``.
 
         Returns:
             The history: ``history.history["loss"]`` has a value per epoch, and so have the metrics
@@ -169,17 +179,22 @@ class Trainable:
             raise ValueError("[fit] expected x but got None")
         size = _batch_size("fit", batch_size)
         _check_arguments(epochs, initial_epoch, clip_grad_norm, validation_freq)
+        several = _check_several(gradient_accumulation_steps)
         batches, bounds, held_out = self._batches(
             "fit",
             x,
             y,
             sample_weight,
             class_weight,
-            size,
+            size * several,
             shuffle,
             validation_split if validation_data is None else 0.0,
         )
-        stream = Stream(batches, steps_per_epoch)
+        # Arrays and Datasets give all samples of a step at once, other sources a list of batches.
+        at_once = several == 1 or batches.samples is not None
+        stream = Stream(batches, steps_per_epoch, 1 if at_once else several)
+        part = None if several == 1 else size
+        schedule = _schedule(lr_scheduler, compiled.optimizer)
         validation: Batches | None = held_out
         validation_bounds = bounds
         validation_size = (
@@ -190,6 +205,8 @@ class Trainable:
         elif held_out is not None:
             held_out.resize(validation_size)
         steps = batches.steps if steps_per_epoch is None else steps_per_epoch
+        if steps is not None and steps_per_epoch is None and not at_once:
+            steps = -(-steps // several)
         mode = choose(verbose, _stdout())
         progress = Progress(mode, steps)
         handlers = CallbackList(
@@ -222,6 +239,8 @@ class Trainable:
                             guard,
                             bounds,
                             clip_grad_norm,
+                            part,
+                            schedule,
                             check=epoch == initial_epoch,
                         )
                     )
@@ -502,6 +521,34 @@ def _check_arguments(
         )
     if clip_grad_norm is not None and not clip_grad_norm > 0:
         raise ValueError(f"[fit] expected clip_grad_norm > 0 but got {clip_grad_norm}")
+
+
+def _check_several(several: int) -> int:
+    if isinstance(several, bool) or not isinstance(several, int):
+        raise TypeError(f"[fit] expected gradient_accumulation_steps as an int but got {several!r}")
+    if several < 1:
+        raise ValueError(f"[fit] expected gradient_accumulation_steps >= 1 but got {several}")
+    return several
+
+
+def _schedule(given: Any, optimizer: Any) -> LRScheduler | None:
+    from annx.optim.lr_scheduler import LRScheduler
+
+    if given is None:
+        return None
+    schedule = given
+    if not isinstance(given, LRScheduler) and callable(given):
+        schedule = given(optimizer)
+    if not isinstance(schedule, LRScheduler):
+        raise TypeError(
+            "[fit] expected lr_scheduler as a schedule that needs no metric, or as a callable "
+            f"optimizer -> schedule, but got {type(schedule).__name__}"
+        )
+    if schedule.optimizer is not optimizer:
+        raise ValueError(
+            "[fit] expected lr_scheduler to be of model.optimizer but it is of another"
+        )
+    return schedule
 
 
 def _validates(epoch: int, frequency: int | Iterable[int]) -> bool:

@@ -11,13 +11,15 @@ from annx.autograd import enable_grad, no_grad
 from annx.train._data import leaves, map_tree
 from annx.train._interrupt import StepGuard
 from annx.train._native import Stretch, fresh_places, in_stretches
+from annx.train._parts import join, samples_in, split
 from annx.train._step import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from annx.metrics import Metric
     from annx.optim import Optimizer
+    from annx.optim.lr_scheduler import LRScheduler
     from annx.train._callback import CallbackList
     from annx.train._objective import Objective
     from annx.train._progress import Progress
@@ -46,25 +48,15 @@ class Compiled:
         return {**self.__dict__, "steps": {}}
 
     def training_step(self, model: Any, clip_grad_norm: float | None) -> Step:
-        """(x, y, weight) -> (loss, prediction and target if there are metrics)."""
+        """(x, y, weight, part) -> (loss, prediction and target if there are metrics)."""
         found = self.steps.get(("train", clip_grad_norm))
         if found is not None:
             return found
-        objective, optimizer, watched = self.objective, self.optimizer, bool(self.metrics)
 
-        def train_step(x: Any, y: Any, weight: Any) -> Any:
-            optimizer.zero_grad()
-            prediction = call_model(model, x)
-            target = objective.fit_target(prediction, y)
-            loss = objective(prediction, target, weight)
-            loss.backward()
-            if clip_grad_norm is None:
-                optimizer.step()
-            else:
-                optimizer._step_clipped(clip_grad_norm)
-            return (loss.detach(), detached(prediction), target) if watched else (loss.detach(),)
+        def train_step(x: Any, y: Any, weight: Any, part: int | None) -> Any:
+            return _take_step(model, self, x, y, weight, part, clip_grad_norm)
 
-        step = Step(train_step, model, optimizer, self.run_eagerly)
+        step = Step(train_step, model, self.optimizer, self.run_eagerly)
         self.steps["train", clip_grad_norm] = step
         return step
 
@@ -151,29 +143,47 @@ class _Values:
         return values
 
 
-def _checked_step(
+def _take_step(
     model: Any,
     compiled: Compiled,
     x: Any,
     y: Any,
     weight: Any,
-    bounds: tuple[int, int] | None,
+    part: int | None,
     clip_grad_norm: float | None,
+    check: Callable[[Any], None] | None = None,
 ) -> Any:
-    """The first step of all: eager, and checked before anything is written."""
-    objective, optimizer = compiled.objective, compiled.optimizer
+    """A step of training; with ``part`` over batches of so many rows, or over lists of batches.
+
+    ``check`` looks at predictions, before anything is written.
+    """
+    objective, optimizer, watched = compiled.objective, compiled.optimizer, bool(compiled.metrics)
     optimizer.zero_grad()
-    prediction = call_model(model, x)
-    target = objective.fit_target(prediction, y)
-    objective.check_scores(prediction)
-    objective.check_classes(prediction, bounds)
-    loss = objective(prediction, target, weight)
-    loss.backward()
+    parts = [(x, y, weight)] if part is None else split(x, y, weight, part)
+    samples = 0 if len(parts) == 1 else samples_in(x)
+    losses, predictions, targets = [], [], []
+    for x, y, weight in parts:
+        prediction = call_model(model, x)
+        target = objective.fit_target(prediction, y)
+        if check is not None:
+            check(prediction)
+        loss = objective(prediction, target, weight)
+        if samples:
+            # The mean of the gradients, each weighed by its samples.
+            loss = loss * (samples_in(x) / samples)
+        loss.backward()
+        losses.append(loss.detach())
+        if watched:
+            predictions.append(detached(prediction))
+            targets.append(target)
     if clip_grad_norm is None:
         optimizer.step()
     else:
         optimizer._step_clipped(clip_grad_norm)
-    return (loss, detached(prediction), target) if compiled.metrics else (loss,)
+    total = losses[0]
+    for loss in losses[1:]:
+        total = total + loss
+    return (total, join(predictions), join(targets)) if watched else (total,)
 
 
 def train_epoch(
@@ -185,16 +195,29 @@ def train_epoch(
     guard: StepGuard,
     bounds: tuple[int, int] | None,
     clip_grad_norm: float | None,
+    part: int | None,
+    schedule: LRScheduler | None,
     check: bool,
 ) -> dict[str, float]:
-    """One epoch of training; returns its logs. With ``check`` the first step looks at the data."""
+    """One epoch of training; returns its logs.
+
+    Args:
+        part: samples of a batch where a step takes several; None where it takes one.
+        schedule: is stepped after every step.
+        check: the first step looks at the data.
+    """
+
+    def look(prediction: Any) -> None:
+        compiled.objective.check_scores(prediction)
+        compiled.objective.check_classes(prediction, bounds)
+
     values = _Values(compiled.metrics)
     watched = callbacks.on_train_batches
     run = compiled.training_step(model, clip_grad_norm)
     run.begin()
     model.train()
     batches = stream.epoch()
-    stretch = Stretch(run, batches)
+    stretch = Stretch(run, batches, (part,), schedule)
     step = 0
     with enable_grad():
         while True:
@@ -214,12 +237,14 @@ def train_epoch(
                 callbacks.call("on_train_batch_begin", step, {})
             guard.busy = True
             if check and step == 0:
-                loss, *outputs = _checked_step(
-                    model, compiled, x, y, weight, bounds, clip_grad_norm
+                loss, *outputs = _take_step(
+                    model, compiled, x, y, weight, part, clip_grad_norm, look
                 )
             else:
-                loss, *outputs = run(x, y, weight)
-            values.update(loss.item(), int(leaves(x)[0].shape[0]), *outputs)
+                loss, *outputs = run(x, y, weight, part)
+            values.update(loss.item(), samples_in(x), *outputs)
+            if schedule is not None:
+                schedule.step()
             guard.release()
             progress.batch(step + 1, values.logs)
             if watched:

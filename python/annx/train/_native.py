@@ -7,6 +7,7 @@ take in the rows of a stretch at once.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from copy import deepcopy
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from annx.train._stream import RowEpoch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from annx.optim.lr_scheduler import LRScheduler
     from annx.train._step import Step
 
 _SECONDS = 0.05
@@ -35,14 +37,25 @@ class Stretch:
     Args:
         step: what runs.
         batches: of the epoch; those that do not come from arrays are left alone.
+        more: what the step takes behind the batch.
+        schedule: is stepped after every step.
         sums: the step's first result is a loss.
 
     Attributes:
         total: the losses so far times their samples.
     """
 
-    def __init__(self, step: Step, batches: Iterator[Any], sums: bool = True) -> None:
+    def __init__(
+        self,
+        step: Step,
+        batches: Iterator[Any],
+        more: tuple[Any, ...] = (),
+        schedule: LRScheduler | None = None,
+        sums: bool = True,
+    ) -> None:
         self._step = step
+        self._more = more
+        self._schedule = schedule
         self._epoch = batches if isinstance(batches, RowEpoch) else None
         self._sums = sums
         self.total = 0.0
@@ -91,13 +104,16 @@ class Stretch:
                 self._epoch = None
                 return 0, 0
             kept = found
+        feeds: list[Any] = []
+        if optimizer is not None:
+            feeds, count = self._feeds(optimizer, count)
         loop = _core.RowLoop(
             columns,
             current.order,
             current.at,
             current.size,
             count,
-            optimizer._feeds(count) if optimizer is not None else [],
+            feeds,
             self._sums,
             kept,
             self.total,
@@ -109,6 +125,9 @@ class Stretch:
         finally:
             if optimizer is not None:
                 optimizer._count_steps(loop.fed)
+                if self._schedule is not None:
+                    for _ in range(loop.fed):
+                        self._schedule.step()
         self.total, done = loop.total, loop.done
         step.stretch = max(64, 2 * done)
         epoch.skip(done)
@@ -118,6 +137,24 @@ class Stretch:
             keep(entry.build([None, *outputs]), current.size)
         return done, rows
 
+    def _feeds(self, optimizer: Any, count: int) -> tuple[list[Any], int]:
+        """What the optimizer reads at each step, and for how many steps that is known."""
+        schedule = self._schedule
+        if schedule is None:
+            return optimizer._feeds(count), count
+        # Looks ahead on copies of what a schedule changes: its own numbers and the groups'.
+        groups = [dict(group) for group in optimizer.param_groups]
+        state = dict(vars(schedule))
+        vars(schedule).update(deepcopy(state, {id(optimizer): optimizer}))
+        try:
+            return optimizer._feeds_ahead(count, schedule.step)  # type: ignore[no-any-return]
+        finally:
+            for group, before in zip(optimizer.param_groups, groups, strict=True):
+                group.clear()
+                group.update(before)
+            vars(schedule).clear()
+            vars(schedule).update(state)
+
     def _columns(self, epoch: RowEpoch) -> tuple[Any, Any]:
         """The key of a whole batch, and all rows; None for them where they lie in no order."""
         current, jitted = epoch.current(), self._step.jitted
@@ -126,7 +163,7 @@ class Stretch:
         parts, rows = current.peek()[:taken], current.rows.parts[:taken]
         columns = jitted._read(rows, {})[1]
         plain = all(column.is_contiguous() for column in columns)
-        return jitted._read(parts, {})[0], columns if plain else None
+        return jitted._read((*parts, *self._more), {})[0], columns if plain else None
 
 
 def fresh_places(specs: list[Any], batches: int) -> list[Any]:

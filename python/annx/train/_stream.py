@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from annx.train._parts import groups
 from annx.utils.data._sampler import RandomSampler
 
 if TYPE_CHECKING:
@@ -70,10 +71,15 @@ class RowEpoch:
 
 
 class Stream:
-    """Epochs of batches: each a whole pass, or ``steps`` batches of an endless one."""
+    """Epochs of batches: each a whole pass, or ``steps`` batches of an endless one.
 
-    def __init__(self, batches: Batches, steps: int | None) -> None:
+    With ``several`` lists of so many batches, fewer at the end of a pass; for other sources than
+    arrays, whose batches are as large as they have to be.
+    """
+
+    def __init__(self, batches: Batches, steps: int | None, several: int = 1) -> None:
         self.batches = batches
+        self._several = several
         self.steps = steps
         self.passing: Pass | None = None
         self._iterator: Iterator[Any] | None = None
@@ -97,7 +103,7 @@ class Stream:
     def _batches(self) -> Iterator[tuple[Any, Any, Any]]:
         if self.steps is None:
             count = 0
-            for batch in self.batches:
+            for batch in self._pass():
                 count += 1
                 yield batch
             if count == 0:
@@ -106,12 +112,17 @@ class Stream:
         for _ in range(self.steps):
             yield self._next()
 
+    def _pass(self) -> Iterator[Any]:
+        return (
+            iter(self.batches) if self._several == 1 else groups(iter(self.batches), self._several)
+        )
+
     def _next(self) -> tuple[Any, Any, Any]:
         for _ in range(2):
             if self._iterator is None:
-                self._iterator = iter(self.batches)
+                self._iterator = self._pass()
             for batch in self._iterator:
-                return batch
+                return batch  # type: ignore[no-any-return]
             self._iterator = None
         raise self._used_up()
 
