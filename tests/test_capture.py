@@ -243,6 +243,32 @@ def test_optimizer_alone_takes_gradients_made_outside() -> None:
     assert run(True) == run(False)
 
 
+def test_gradients_of_captured_functions_are_captured() -> None:
+    def f(w: dict[str, annx.Tensor], x: annx.Tensor, power: int) -> annx.Tensor:
+        return ((x @ w["a"]).tanh() ** power).mean()
+
+    w, x = {"a": annx.randn(4, 3)}, annx.randn(5, 4)
+    captured = annx.jit(f, static_argnums=2, cache_size=3)
+    for argnums in (0, 1, (0, 1)):
+        plain, made = annx.value_and_grad(f, argnums), annx.value_and_grad(captured, argnums)
+        for power in (2, 3, 2):
+            for _ in range(2):
+                for a, b in zip(
+                    annx.pytree.flatten(made(w, x, power))[0],
+                    annx.pytree.flatten(plain(w, x, power))[0],
+                    strict=True,
+                ):
+                    np.testing.assert_array_equal(a.numpy(), b.numpy())
+        assert made.captures == 2
+    cube = annx.jit(lambda x: (x**3).sum())
+    np.testing.assert_array_equal(annx.grad(cube)(x).numpy(), annx.grad(lambda x: (x**3).sum())(x))
+    second = annx.grad(annx.grad(annx.jit(lambda x: x**3)))
+    assert second(annx.tensor(2.0)).item() == second(annx.tensor(2.0)).item() == 12.0
+    value, aux = annx.grad(annx.jit(lambda x: (x.sum(), x * 2)), has_aux=True)(x)
+    np.testing.assert_array_equal(value.numpy(), np.ones((5, 4)))
+    np.testing.assert_array_equal(aux.numpy(), 2 * x.numpy())
+
+
 def test_grad_functions() -> None:
     def loss(params: dict[str, annx.Tensor], x: annx.Tensor) -> annx.Tensor:
         return annx.tanh(x @ params["w"] + params["b"]).square().sum()

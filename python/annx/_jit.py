@@ -204,6 +204,10 @@ class Jitted:
         self.__dict__.update(state)
         self._lock = RLock()
 
+    def alike(self, function: Callable[..., Any]) -> Jitted:
+        """Another function captured in the same way: static arguments and number of records."""
+        return Jitted(function, *self._static, cache_size=self._size)
+
     def clear_cache(self) -> None:
         """Forgets all captured calls."""
         with self._lock:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from annx import _creation, pytree
 from annx._core import Tensor
+from annx._jit import Jitted
 from annx.autograd import enable_grad
 from annx.autograd import grad as _grad
 
@@ -60,7 +61,8 @@ def value_and_grad(
     Returns:
         A function with the arguments of ``fun``. The gradient has the structure of the argument,
         or is a tuple of such when ``argnums`` is a sequence. Tensors that ``fun`` does not depend
-        on get zeros. Transforms nest: ``grad(grad(f))`` is the second derivative.
+        on get zeros. Transforms nest: ``grad(grad(f))`` is the second derivative. Of a function
+        made by ``annx.jit`` it is captured too: ``grad(jit(f))`` is ``jit(grad(f))``.
 
     Raises:
         TypeError: an argument to differentiate by is not of floating point, or the result is no
@@ -69,6 +71,9 @@ def value_and_grad(
 
     Source: JAX ``jax.value_and_grad``.
     """
+
+    if isinstance(fun, Jitted):
+        return fun.alike(value_and_grad(fun._function, argnums, has_aux))
 
     @wraps(fun)
     def transformed(*args: Any, **kwargs: Any) -> Any:
@@ -136,6 +141,8 @@ def grad(
 
     Source: JAX ``jax.grad``.
     """
+    if isinstance(fun, Jitted):
+        return fun.alike(grad(fun._function, argnums, has_aux))
     both = value_and_grad(fun, argnums, has_aux)
 
     @wraps(fun)
