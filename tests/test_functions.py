@@ -48,6 +48,7 @@ from annx.utils.data import DataLoader, RandomSampler, TensorDataset, random_spl
         (lambda: annx.arange(3) + 2**70, ValueError, r"\[tensor\] .* int64 holds but got 11805"),
         (lambda: annx.ones(2)[2**64], IndexError, r"\[index\] expected an index of 64 bits"),
         (lambda: annx.linspace(0, 1, 2.5), TypeError, r"\[linspace\] expected steps as an int"),
+        (lambda: annx.linspace(0, 1, 2**61), ValueError, r"fewer than 2\*\*59 steps"),
         (lambda: annx.manual_seed("a"), TypeError, r"\[manual_seed\] expected a seed as an int"),
         (lambda: annx.manual_seed(2**64), ValueError, r"\[manual_seed\] expected a seed of 64"),
         (lambda: annx.randperm(2**60), ValueError, r"\[randperm\] expected fewer than"),

@@ -105,4 +105,4 @@ def test_a_tensor_is_copied_into_its_own_transpose() -> None:
 
 def test_sizes_beyond_memory_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="output below"):
-        nn.functional.interpolate(annx.ones(1, 1, 2, 2), scale_factor=2.0**40)
+        nn.functional.interpolate(annx.ones(1, 1, 2, 2), scale_factor=2.0**39)

@@ -286,6 +286,8 @@ def linspace(
         raise TypeError(f"[linspace] expected steps as an int but got {steps!r}")
     if steps < 0:
         raise ValueError(f"[linspace] expected steps >= 0 but got {steps}")
+    if steps >= 2**59:
+        raise ValueError(f"[linspace] expected fewer than 2**59 steps but got {steps}")
     values = _core.from_buffer(np.linspace(start, end, steps), copy=True)
     return _finish(values, _core.float32 if dtype is None else dtype, requires_grad, place)
 

@@ -24,7 +24,7 @@ void spread(const Attr& attr, int dims, int64_t least, const char* what, int64_t
   for (int i = 0; i < dims; ++i) {
     const int64_t v = values[values.size() == 1 ? 0 : i];
     ANNX_CHECK(v >= least && v < (int64_t{1} << 31), value, "convolution", "expected ", what,
-               " of at least ", least, " but got ", values);
+               " of at least ", least, " and below 2**31 but got ", values);
     to[3 - dims + i] = v;
   }
 }

@@ -26,7 +26,7 @@ int64_t number(const Ints& values, int i, int dims, int64_t least, const char* o
              " numbers for ", what, " but got ", values);
   const int64_t v = values[values.size() == 1 ? 0 : i];
   ANNX_CHECK(v >= least && v < (int64_t{1} << 31), value, op, "expected ", what, " of at least ",
-             least, " but got ", values);
+             least, " and below 2**31 but got ", values);
   return v;
 }
 

@@ -437,6 +437,10 @@ def interpolate(
             raise ValueError(
                 f"[interpolate] expected 1 or {dims} numbers for scale_factor but got {factors}"
             )
+        if not all(0 < factor < 2**40 for factor in factors):
+            raise ValueError(
+                f"[interpolate] expected scale_factor > 0 and below 2**40 but got {factors}"
+            )
         new = tuple([int(o * f) for o, f in zip(old, factors, strict=True)])
         steps = [1.0 / f for f in factors]
     if min(new) < 1:
