@@ -4,7 +4,6 @@
 #include <cstring>
 #include <optional>
 
-#include "gemm/gemm.h"
 #include "ops/rnn/panels.h"
 #include "ops/rnn/support.h"
 #include "ops/rnn/sweep.h"
@@ -61,6 +60,11 @@ class Backward {
         dh_(wanted(kDhx) ? c.out(kDhx) : buffer(time_.batch() * s_.output)),
         dc_(wanted(kDcx) ? c.out(kDcx) : dstate_) {
     h_panels_.pack(0, h_panels_.depth(), w_hh_.data<T>(), s_.output, 1);
+    if (wanted(kDx)) {
+      const int64_t depth = weight_gates(cell_) * s_.hidden;
+      x_panels_.emplace(depth, s_.input, Panels<T>::block_width(kTaskRows, s_.input));
+      x_panels_->pack(0, depth, w_ih_.data<T>(), s_.input, 1);
+    }
     if (cx_.defined()) cx_blocks_ = by_blocks<T>(cx_);
     start(prepared(c, kGhn), dh_);
     if (lstm_) start(prepared(c, kGcn), dc_);
@@ -246,21 +250,27 @@ class Backward {
   }
 
   // Of the rows of the chunk.
+  static constexpr int64_t kFewBlocks = 8, kTaskRows = 64, kTaskWork = 1 << 17;
   void input_gradient(int64_t rows) {
     const int64_t H = s_.hidden;
     // gru's last gate has gradients of its own for x.
     const bool apart = cell_ == Cell::gru;
-    GemmArgs<T> args;
-    args.m = rows, args.n = s_.input, args.k = (apart ? 2 : s_.gates()) * H;
-    args.a = dgates_.data<T>(), args.a_rs = dgates_rs_;
-    args.b = w_ih_.data<T>(), args.b_rs = s_.input;
-    args.c = call_.out(kDx).data<T>() + base_ * s_.input, args.c_rs = s_.input;
-    gemm(args);
-    if (!apart) return;
-    args.a += 3 * H, args.b += 2 * H * s_.input;
-    args.k = H;
-    args.accumulate = true;
-    gemm(args);
+    const int64_t joined = (apart ? 2 : s_.gates()) * H, blocks = x_panels_->blocks();
+    // Tasks are blocks of columns, and of rows too where there are few of these.
+    const int64_t piece = blocks < kFewBlocks ? kTaskRows : rows;
+    const int64_t work = std::min(piece, rows) * x_panels_->width() * x_panels_->depth();
+    const int64_t grain = std::max<int64_t>(1, kTaskWork / work);
+    parallel_for((rows + piece - 1) / piece * blocks, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t row = i / blocks * piece, block = i % blocks, n = std::min(piece, rows - row);
+        const T* from = dgates_.data<T>() + row * dgates_rs_;
+        T* to = call_.out(kDx).data<T>() + (base_ + row) * s_.input + block * x_panels_->width();
+        x_panels_->multiply(0, block, n, 0, joined, from, dgates_rs_, to, s_.input, true);
+        if (apart)
+          x_panels_->multiply(0, block, n, joined, H, from + 3 * H, dgates_rs_, to, s_.input,
+                              false);
+      }
+    });
   }
 
   void add_weights(WeightGradients<T>& weights, int64_t rows) {
@@ -320,7 +330,7 @@ class Backward {
   const Tensor gy_, x_, hx_, cx_, w_ih_, w_hh_, w_hr_;
   const Split split_;
   Panels<T> h_panels_;
-  std::optional<Panels<T>> r_panels_;
+  std::optional<Panels<T>> r_panels_, x_panels_;
   const int64_t chunk_;  // steps
   // Gradients of the gates: of the steps of a chunk, and of the one that came before it. Rows are an odd
   // number of lines apart, so that they do not fall on the same sets of L1.
