@@ -248,9 +248,10 @@ void run_batch(const GemmArgs<T>& args, const GemmBatch& batch, const PackedB<T>
     body(0, 1);
     return;
   }
-  // Small products of a batch are handed out several at a time.
+  // Small products of a batch are handed out several at a time; of one product each task is worth it.
   const int64_t work = args.m * args.n * std::max<int64_t>(args.k, 1) / tasks;
-  const int64_t grain = std::max<int64_t>(1, kGrainWork / std::max<int64_t>(work, 1));
+  const int64_t grain =
+      count == 1 ? 1 : std::max<int64_t>(1, kGrainWork / std::max<int64_t>(work, 1));
   parallel_for(count * tasks, std::min(grain, count * tasks), body);
 }
 

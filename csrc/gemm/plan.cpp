@@ -12,6 +12,10 @@ namespace {
 // product; and how many tasks are enough.
 constexpr int64_t kTaskWork = int64_t{1} << 17;
 constexpr int64_t kFewTasks = 8;
+// What transposing an element of B takes where few rows use it, in multiply-adds: on its way to a packed
+// panel, or in registers.
+constexpr int64_t kFewRowsPackWork = 6;
+constexpr int64_t kThinTransposeWork = 2;
 // Vectors of columns that pay for packing A.
 constexpr int64_t kRepackVectors = 8;
 constexpr int64_t kTasksWanted = 32;
@@ -103,7 +107,10 @@ bool is_thin(const GemmShape& s) {
 void cut(const GemmShape& s, GemmPlan& plan, int64_t lanes, int64_t max_panels, int64_t max_n) {
   const int64_t width = plan.width;
   const int64_t columns = ceil_div(s.n, width);
-  const int64_t work = s.m * round_up(s.n, lanes) * s.k;
+  int64_t work = s.m * round_up(s.n, lanes) * s.k;
+  if (!s.packed && s.b_cs != 1 && plan.rows.panels == 1) {
+    work += (plan.path == GemmPath::thin ? kThinTransposeWork : kFewRowsPackWork) * s.n * s.k;
+  }
   const int64_t tasks = work / kTaskWork;
   const int64_t wanted =
       std::min(kTasksWanted, tasks < kFewTasks ? tasks : kFewTasks + (tasks - kFewTasks) / 8) /
