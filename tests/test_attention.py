@@ -123,6 +123,19 @@ def test_strided_heads_have_the_bits_of_contiguous_ones(causal):
     assert bits(attention(*backwards, is_causal=causal)) == bits(expected)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2)])
+def test_the_gradient_of_a_packed_projection_lies_as_the_projection_does(order):
+    """So its linear reads it in place, batch or sequence first."""
+    (packed,) = draw((2, 5, 24))
+    stored = annx.tensor(packed.transpose(order).copy(), requires_grad=True)
+    x = stored.permute(order)
+    (gradient,) = annx.autograd.grad(annx._core.ops.packed_attention(x, 2).sum(), [x])
+    assert gradient.stride() == x.stride()
+    whole = annx.tensor(packed, requires_grad=True)
+    (wanted,) = annx.autograd.grad(annx._core.ops.packed_attention(whole, 2).sum(), [whole])
+    assert bits(gradient) == bits(wanted)
+
+
 def test_rows_of_any_stride():
     (q,) = draw((1, 2, 6, 8))
     turned = annx.tensor(q.swapaxes(-1, -2).copy()).transpose(-1, -2)

@@ -27,6 +27,7 @@ Tensor with_heads(const Tensor& x) {
   return ops::contiguous(x);
 }
 
+// Gradients lie as the projection does, so that its linear reads them in place.
 bool sequence_first(const Tensor& x) { return x.stride(1) > x.stride(0); }
 
 OpCall unpacked(const OpDef& op, const OpCall& c, TensorList inputs, TensorList outputs) {
@@ -87,20 +88,20 @@ void forward_rule(BackwardCall& b) {
   }
   const Tensor dx = call(packed_backward_def, {b.grad(0), x, b.input(1), b.output(0), b.output(1)},
                          {b.attr(0), b.attr(1), b.attr(2), b.attr(3)});
-  b.set(0, sequence_first(x) ? dx : ops::permute(dx, {1, 0, 2, 3, 4}));
+  b.set(0, sequence_first(x) ? ops::permute(dx, {1, 0, 2, 3, 4}) : dx);
 }
 
 void backward_infer(const OpCall& c, OutputSpecs& specs) {
   const Tensor& x = c.in(1);
   Dims shape = x.shape();
-  if (!sequence_first(x)) std::swap(shape[0], shape[1]);
+  if (sequence_first(x)) std::swap(shape[0], shape[1]);
   specs.push_back({shape, x.dtype()});
 }
 
 void backward_kernel(const OpCall& c) {
   const Tensor x = with_heads(c.in(1));
   Tensor dx = c.out();
-  if (!sequence_first(c.in(1))) {
+  if (sequence_first(c.in(1))) {
     const Dims strides = {dx.stride(1), dx.stride(0), dx.stride(2), dx.stride(3), dx.stride(4)};
     dx = Tensor::view_of(dx, c.in(1).shape(), strides, dx.offset());
   }
