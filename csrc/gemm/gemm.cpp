@@ -89,19 +89,40 @@ struct PackWork {
   }
 };
 
+// Products of so many bytes ask for the next task's memory; smaller ones stay in L2.
+constexpr int64_t kAskBytes = int64_t{1} << 19;
+
+// Long rows of A that is not packed are a page apart and more, piece by piece: they are left to the tiles.
+template <class T>
+bool asks_ahead(const GemmArgs<T>& args, const GemmPlan& plan) {
+  const int64_t elements = args.m * args.k + args.k * args.n + args.m * args.n;
+  return elements * static_cast<int64_t>(sizeof(T)) >= kAskBytes && plan.kc >= kFetchChain &&
+         !plan.turned && (plan.pack_a || args.k <= plan.kc);
+}
+
+// Threads claim tasks in turn, most likely. Column `first` is that of task 0.
+template <class T>
+TaskPlace place_of(const GemmArgs<T>& args, const GemmPlan& plan, int64_t task, int64_t tasks,
+                   int64_t first) {
+  TaskPlace place;
+  if (!asks_ahead(args, plan)) return place;
+  const int64_t threads = threads_here(), next = task + threads;
+  place.asks = true;
+  place.at_hand = task >= threads;
+  if (next < tasks) {
+    place.next_m = next % plan.tasks_m;
+    place.next_column = first + next / plan.tasks_m * plan.block_n;
+  }
+  return place;
+}
+
 template <class T>
 void run_tasks(const GemmArgs<T>& args, const GemmPlan& plan, const GemmKernelsOf<T>& kernels,
                const PackedB<T>& packed, int64_t j, int64_t n) {
-  const int64_t tasks = plan.tasks_m * ceil_div(n, plan.block_n), threads = threads_here();
+  const int64_t tasks = plan.tasks_m * ceil_div(n, plan.block_n);
   parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      // Threads claim tasks in turn, most likely.
-      TaskPlace place = {task >= threads};
-      const int64_t next = task + threads;
-      if (next < tasks) {
-        place.next_m = next % plan.tasks_m;
-        place.next_column = j + next / plan.tasks_m * plan.block_n;
-      }
+      const TaskPlace place = place_of(args, plan, task, tasks, j);
       Task<T>(args, plan, kernels, packed)
           .run(task % plan.tasks_m, j + task / plan.tasks_m * plan.block_n, place);
     }
@@ -221,7 +242,7 @@ void run_batch(const GemmArgs<T>& args, const GemmBatch& batch, const PackedB<T>
     }
     return;
   }
-  const int64_t tasks = plan.tasks_m * plan.tasks_n, threads = threads_here();
+  const int64_t tasks = plan.tasks_m * plan.tasks_n;
   const auto body = [&](int64_t begin, int64_t end) {
     // Divisions only where an entry begins: beside a small product they are not small.
     int64_t task = begin % tasks;
@@ -233,13 +254,8 @@ void run_batch(const GemmArgs<T>& args, const GemmBatch& batch, const PackedB<T>
           work.run(0, 0);
           continue;
         }
-        TaskPlace place = {task >= threads};
-        const int64_t next = task + threads;
-        if (next < tasks) {
-          place.next_m = next % plan.tasks_m;
-          place.next_column = next / plan.tasks_m * plan.block_n;
-        }
-        work.run(task % plan.tasks_m, task / plan.tasks_m * plan.block_n, place);
+        work.run(task % plan.tasks_m, task / plan.tasks_m * plan.block_n,
+                 place_of(one, plan, task, tasks, 0));
       }
       task = 0;
     }

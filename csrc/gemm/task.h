@@ -119,10 +119,10 @@ void finish(const GemmArgs<T>& args, const GemmKernelsOf<T>& kernels, int64_t ro
   kernels.gradient(block);
 }
 
-// Whether a task before asked for this one's memory, and the task, by its number among the rows' and its first
-// column, whose memory this one asks for: -1 where there is none.
+// Whether a task asks for memory ahead of its use, whether a task before has asked for this one's, and the task,
+// by its number among the rows' and its first column, whose memory this one asks for: -1 where there is none.
 struct TaskPlace {
-  bool at_hand = false;
+  bool asks = false, at_hand = false;
   int64_t next_m = -1, next_column = 0;
 };
 
@@ -172,7 +172,7 @@ class Task {
       const int64_t k = std::min(plan_.kc, args_.k - p);
       load_a(m, k, a + p * args_.a_cs);
       block_.from_zero = p == 0 && !args_.accumulate;
-      block_.at_hand = place_.at_hand && !plan_.turned;
+      block_.at_hand = place_.at_hand;
       ask(a, m, j0, n, p + k);
       for (int64_t j = 0; j < n; j += plan_.nc) {
         load_b(p, k, j0 + j, std::min(plan_.nc, n - j));
@@ -191,7 +191,7 @@ class Task {
   void ask(const T* a, int64_t m, int64_t j0, int64_t n, int64_t p) {
     fetch_ = {runs_, runs_, 0, 0};
     block_.next = nullptr;
-    if (plan_.kc < kFetchChain || plan_.turned || (p == args_.k && place_.next_m < 0)) return;
+    if (!place_.asks || (p == args_.k && place_.next_m < 0)) return;
     if (p == args_.k) {
       const int64_t i0 = plan_.first_row(place_.next_m);
       m = plan_.first_row(place_.next_m + 1) - i0;
