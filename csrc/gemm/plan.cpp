@@ -222,7 +222,8 @@ GemmPlan plan_gemm(const GemmShape& given, const GemmBlocking& blocking) {
   }
   if (plan.path == GemmPath::own && plan.pack_b && plan.tasks_m > 1) plan.path = GemmPath::shared_b;
 
-  const bool columns = plan.path != GemmPath::blocked && plan.pack_a && s.a_rs == 1;
+  const bool columns =
+      flat || (plan.path != GemmPath::blocked && plan.pack_a && s.a_rs == 1 && !plan.turned);
   // Of few rows a B panel is read once, right after it was packed: small enough for L1.
   const bool once = plan.rows.panels == 1 && plan.pack_b && plan.path == GemmPath::own;
   const int64_t kc = once      ? std::max<int64_t>(64, 16384 / (width * s.item))
