@@ -63,43 +63,41 @@ ANNX_INLINE V sigmoid(V x) {
 // tanh and sigmoid of recurrent gates, in half the instructions. float32 gives up an ULP or two, and
 // sigmoid what is below e^-87, which stays e^-87; float64, there to check gradients, is as above.
 
-// e^x for x in [-87, 88]: the power of two, and e^r - 1.
-template <class V>
-struct ExpFactors {
-  V power, rest;
-};
-template <class V>
-ANNX_INLINE ExpFactors<V> exp_factors(V x) {
-  using Format = FloatFormat<V>;
-  const V magic = splat<V>(Format::round_magic);
-  const V shifted = fma(x, splat<V>(Format::log2_e), magic);
-  const V n = shifted - magic;
-  const V r = fnma(n, splat<V>(Format::ln2_lo), fnma(n, splat<V>(Format::ln2_hi), x));
-  const V power = as_float(shl<Format::mantissa_bits>(as_int(shifted)) + as_int(splat<V>(1)));
-  return {power, expm1_of_rest(r)};
-}
-
-// (e^2x - 1) / (e^2x + 1). Max error in ULP: float32 2.6.
+// (e^2x - 1) / (e^2x + 1), with x = n ln2 / 2 + r and e^2r = 1 + 2 r + r^2 q(r). n is at most 27, so that one
+// constant will do for ln2. Max error in ULP: float32 2.5.
 template <class V>
 ANNX_INLINE V gate_tanh(V x) {
   if constexpr (FloatFormat<V>::is_float) {
+    using Format = FloatFormat<V>;
     // From 9.02 on the result is 1.
-    const V clamped = min(splat<V>(9.25f), abs(x));
-    const ExpFactors<V> e = exp_factors(clamped + clamped);
-    const V t = fma(e.power, e.rest, e.power - splat<V>(1));
-    return copysign(t / (t + splat<V>(2)), x);
+    const V clamped = min(splat<V>(9.25f), max(splat<V>(-9.25f), x));
+    const V magic = splat<V>(Format::round_magic);
+    const V shifted = fma(clamped, splat<V>(2 * Format::log2_e), magic);
+    const V r = fnma(shifted - magic, splat<V>(Format::ln2_hi / 2), clamped);
+    const V power = as_float(shl<Format::mantissa_bits>(as_int(shifted)) + as_int(splat<V>(1)));
+    const V q = horner(r, 0x1.6db452p-4f, 0x1.123b74p-2f, 0x1.55545ep-1f, 0x1.55548ep0f, 0x1p1f);
+    const V t = fma(power, fma(r * r, q, r + r), power - splat<V>(1));
+    return t / (t + splat<V>(2));
   } else {
     return tanh(x);
   }
 }
 
-// Max error in ULP: float32 2.4.
+// 1 / (1 + e^-x), with x = r - n ln2: the signs of odd powers of r are those of e^-r. Max error in ULP:
+// float32 2.4.
 template <class V>
 ANNX_INLINE V gate_sigmoid(V x) {
   if constexpr (FloatFormat<V>::is_float) {
-    const V one = splat<V>(1);
-    const ExpFactors<V> e = exp_factors(min(splat<V>(87), max(splat<V>(-87), -x)));
-    return one / fma(e.power, e.rest, e.power + one);
+    using Format = FloatFormat<V>;
+    const V clamped = min(splat<V>(87), max(splat<V>(-87), x));
+    const V one = splat<V>(1), magic = splat<V>(Format::round_magic);
+    const V shifted = fnma(clamped, splat<V>(Format::log2_e), magic);
+    const V n = shifted - magic;
+    const V r = fma(n, splat<V>(Format::ln2_lo), fma(n, splat<V>(Format::ln2_hi), clamped));
+    const V power = as_float(shl<Format::mantissa_bits>(as_int(shifted)) + as_int(one));
+    const V e = horner(r, 0x1.6db452p-10f, -0x1.123b74p-7f, 0x1.55545ep-5f, -0x1.55548ep-3f,
+                       0x1p-1f, -1.0f, 1.0f);
+    return one / fma(power, e, one);
   } else {
     return sigmoid(x);
   }
