@@ -60,6 +60,8 @@ class Backward {
         dh_(wanted(kDhx) ? c.out(kDhx) : buffer(time_.batch() * s_.output)),
         dc_(wanted(kDcx) ? c.out(kDcx) : dstate_) {
     h_panels_.pack(0, h_panels_.depth(), w_hh_.data<T>(), s_.output, 1);
+    if (lstm_ && wanted(kDwhh) && !w_hr_.defined() && time_.even())
+      h_ = buffer(std::min(chunk_, time_.steps()) * time_.batch() * s_.output);
     if (wanted(kDx)) {
       const int64_t depth = weight_gates(cell_) * s_.hidden;
       x_panels_.emplace(depth, s_.input, Panels<T>::block_width(kTaskRows, s_.input));
@@ -224,6 +226,9 @@ class Backward {
       const int64_t at = time_.offset(k) + from;
       tile.rows = to - from;
       tile.dgates = dgates(k, from) + first;
+      // Beside the gradients of the step after this one, which are multiplied by it.
+      if (h_.defined() && k + 1 < end_)
+        tile.again = h_.data<T>() + (time_.offset(k + 1) + from - base_) * H + first;
       tile.dy = gy_.defined() && !r_panels_ ? gy_.data<T>() + at * H + first : nullptr;
       tile.dh = dh + (from - row) * H + first;
       const bool continued = from < middle;
@@ -285,12 +290,19 @@ class Backward {
     if (time_.even()) {
       // The states before are the outputs, shifted by a step; sequences start in the first step.
       const int64_t batch = time_.batch(), start = first_ == 0 ? batch : 0;
+      // The cells of an lstm made them again, but for those of the step before the chunk.
+      const T* h = h_.defined() ? h_.data<T>() : nullptr;
+      if (h == nullptr)
+        h = y_ + (time_.reverse() ? base_ + batch : base_ - batch) * P;
+      else if (first_ > 0)
+        std::copy_n(y_ + time_.offset(first_ - 1) * P, batch * P,
+                    h_.data<T>() + (time_.offset(first_) - base_) * P);
       if (time_.reverse()) {
-        add(0, rows - start, y_ + (base_ + batch) * P);
+        add(0, rows - start, h);
         if (start > 0) add(rows - start, start, first);
       } else {
         if (start > 0) add(0, start, first);
-        add(start, rows - start, y_ + (base_ + start - batch) * P);
+        add(start, rows - start, h + start * P);
       }
       return;
     }
@@ -341,6 +353,8 @@ class Backward {
   const Tensor bias_grad_;
   const T *y_, *gates_, *c_, *hidden_;
   const Tensor dh_, dc_;
+  // Outputs of an lstm, each in the rows of the step after it: made from what its cells read, they are in cache.
+  Tensor h_;
   Tensor dr_, dhidden_, cx_blocks_;
   int64_t first_ = 0, end_ = 0, base_ = 0;  // steps of the chunk and its first row
 };

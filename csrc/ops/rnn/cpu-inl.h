@@ -98,6 +98,7 @@ void lstm_backward(const RnnTile<typename V::Scalar>& t) {
       T* to = t.dgates + r * t.dgates_rs + u;
       const V squashed = load_part<V>(at + 4 * n, n);
       const V o = load_part<V>(at + 3 * n, n);
+      if (t.again != nullptr) store_part(t.again + s, o * squashed, n);
       const V dh = load_part<V>(t.dh + s, n) + load_or_zero<V>(t.dy, s, n);
       const V d_o = dh * squashed * sigmoid_slope(o);
       store_part(to + 3 * t.gate, d_o, n);

@@ -35,6 +35,7 @@ struct RnnTile {
   T* dstate;    // lstm: gradient of c, to that of the c before
   T* dgates;    // of the gates before their nonlinearity; gru: r z, recurrent n, n
   int64_t dgates_rs;
+  T* again;      // lstm: h of this step once more, rows state_rs apart, or null
   T* bias_grad;  // column sums of dgates are added here
 };
 
