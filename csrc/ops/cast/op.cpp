@@ -1,6 +1,5 @@
 // Conversions between dtypes and copies into row-major memory.
-#include <cstring>
-#include <limits>
+#include <algorithm>
 
 #include "core/layout.h"
 #include "ops/cast/convert.h"
@@ -10,22 +9,10 @@
 namespace annx {
 namespace {
 
-// Storage types as the element type they stand for.
-struct F16 {
-  uint16_t bits;
-  operator float() const { return f16_to_f32(bits); }
-};
-struct BF16 {
-  uint16_t bits;
-  operator float() const { return bf16_to_f32(bits); }
-};
-
 template <class From>
 auto load_element(const From* p) {
   if constexpr (std::is_same_v<From, Bool8>)
     return static_cast<int32_t>(p->v != 0);
-  else if constexpr (std::is_same_v<From, F16> || std::is_same_v<From, BF16>)
-    return static_cast<float>(*p);
   else
     return *p;
 }
@@ -33,19 +20,50 @@ auto load_element(const From* p) {
 template <class To, class From>
 void cast_run(const void* const* in, void* out, int64_t n, const double*) {
   const From* a = static_cast<const From*>(in[0]);
-  if constexpr (std::is_same_v<To, F16>) {
-    auto* o = static_cast<uint16_t*>(out);
-    for (int64_t i = 0; i < n; ++i) o[i] = f32_to_f16(static_cast<float>(load_element(a + i)));
-  } else if constexpr (std::is_same_v<To, BF16>) {
-    auto* o = static_cast<uint16_t*>(out);
-    for (int64_t i = 0; i < n; ++i) o[i] = f32_to_bf16(static_cast<float>(load_element(a + i)));
-  } else {
-    To* o = static_cast<To*>(out);
-    for (int64_t i = 0; i < n; ++i) o[i] = convert<To>(load_element(a + i));
+  To* o = static_cast<To*>(out);
+  for (int64_t i = 0; i < n; ++i) o[i] = convert<To>(load_element(a + i));
+}
+
+ElementwiseFn cast_between(DType from, DType to);
+
+// The half types by way of float32, which holds them all.
+template <DType From, DType To>
+void through_f32(const void* const* in, void* out, int64_t n, const double* params) {
+  constexpr int64_t kTile = 512;
+  float tile[kTile];
+  const ElementwiseFn first = cast_between(From, DType::f32), then = cast_between(DType::f32, To);
+  const char* x = static_cast<const char*>(in[0]);
+  char* o = static_cast<char*>(out);
+  for (int64_t i = 0; i < n; i += kTile) {
+    const int64_t count = std::min(kTile, n - i);
+    const void* from = x + i * static_cast<int64_t>(itemsize(From));
+    const void* wide = tile;
+    first(&from, tile, count, params);
+    then(&wide, o + i * static_cast<int64_t>(itemsize(To)), count, params);
+  }
+}
+template <DType From>
+ElementwiseFn half_cast(DType to, ElementwiseFn widened) {
+  if (to == DType::f32) return widened;
+  switch (to) {
+    case DType::f64:
+      return through_f32<From, DType::f64>;
+    case DType::f16:
+      return through_f32<From, DType::f16>;
+    case DType::bf16:
+      return through_f32<From, DType::bf16>;
+    case DType::i64:
+      return through_f32<From, DType::i64>;
+    case DType::i32:
+      return through_f32<From, DType::i32>;
+    case DType::u8:
+      return through_f32<From, DType::u8>;
+    default:
+      return through_f32<From, DType::b8>;
   }
 }
 
-template <class From>
+template <class From, DType Own>
 ElementwiseFn cast_to(DType to) {
   switch (to) {
     case DType::f32:
@@ -53,9 +71,9 @@ ElementwiseFn cast_to(DType to) {
     case DType::f64:
       return cast_run<double, From>;
     case DType::f16:
-      return cast_run<F16, From>;
+      return through_f32<Own, DType::f16>;
     case DType::bf16:
-      return cast_run<BF16, From>;
+      return through_f32<Own, DType::bf16>;
     case DType::i64:
       return cast_run<int64_t, From>;
     case DType::i32:
@@ -68,29 +86,54 @@ ElementwiseFn cast_to(DType to) {
   return nullptr;
 }
 
-ElementwiseFn cast_between(DType from, DType to) {
+ElementwiseFn cut_to(const CutKernels& kernels, DType to) {
+  switch (to) {
+    case DType::i64:
+      return kernels.i64;
+    case DType::i32:
+      return kernels.i32;
+    case DType::u8:
+      return kernels.u8;
+    case DType::b8:
+      return kernels.b8;
+    default:
+      return nullptr;
+  }
+}
+
+// Of each target; null where there is none.
+ElementwiseFn vector_cast(DType from, DType to) {
   const CastKernels& fast = cast_kernels();
   if (from == DType::f32 && to == DType::f16) return fast.f32_to_f16;
   if (from == DType::f32 && to == DType::bf16) return fast.f32_to_bf16;
-  if (from == DType::f16 && to == DType::f32) return fast.f16_to_f32;
-  if (from == DType::bf16 && to == DType::f32) return fast.bf16_to_f32;
+  if (from == DType::f32) return cut_to(fast.f32, to);
+  if (from == DType::f64) return cut_to(fast.f64, to);
+  if (from == DType::i64 && to == DType::f64) return fast.i64_to_f64;
+  if (from == DType::i64 && to == DType::f32) return fast.i64_to_f32;
+  if (from == DType::i64 && to == DType::i32) return fast.i64_to_i32;
+  if (from == DType::i32 && to == DType::f32) return fast.i32_to_f32;
+  return nullptr;
+}
+
+ElementwiseFn cast_between(DType from, DType to) {
+  if (const ElementwiseFn fast = vector_cast(from, to)) return fast;
   switch (from) {
     case DType::f32:
-      return cast_to<float>(to);
+      return cast_to<float, DType::f32>(to);
     case DType::f64:
-      return cast_to<double>(to);
+      return cast_to<double, DType::f64>(to);
     case DType::f16:
-      return cast_to<F16>(to);
+      return half_cast<DType::f16>(to, cast_kernels().f16_to_f32);
     case DType::bf16:
-      return cast_to<BF16>(to);
+      return half_cast<DType::bf16>(to, cast_kernels().bf16_to_f32);
     case DType::i64:
-      return cast_to<int64_t>(to);
+      return cast_to<int64_t, DType::i64>(to);
     case DType::i32:
-      return cast_to<int32_t>(to);
+      return cast_to<int32_t, DType::i32>(to);
     case DType::u8:
-      return cast_to<uint8_t>(to);
+      return cast_to<uint8_t, DType::u8>(to);
     case DType::b8:
-      return cast_to<Bool8>(to);
+      return cast_to<Bool8, DType::b8>(to);
   }
   return nullptr;
 }
