@@ -27,7 +27,7 @@ PRODUCTS = [
     OpInfo(
         "dot",
         np.dot,
-        arrays(([(5,), (5,)], {}), ([(0,), (0,)], {})),
+        arrays(([(5,), (5,)], {}), ([(0,), (0,)], {}), ([(70,), (70,)], {})),
         [
             (ones((2, 2), 2), {}, ValueError, r"\[dot\] expected a vector as input"),
             (ones(2, 3), {}, ValueError, r"\[dot\] expected inner sizes to agree"),

@@ -281,6 +281,20 @@ CREATION = [
         float32=False,
     ),
     OpInfo(
+        "linspace",
+        lambda a, b, n, dtype=None: np.linspace(a, b, n).astype(dtype or np.float32),
+        lambda rng: [
+            ((0.0, 1.0, 5), {"dtype": "float64"}),
+            ((-2.5, 7.0, 9001), {"dtype": "float64"}),
+            ((3.0, -1.0, 1), {"dtype": "float64"}),
+            ((0.0, 1.0, 0), {"dtype": "float64"}),
+            ((0.0, 9.0, 4), {"dtype": "int64"}),
+        ],
+        [((0.0, 1.0, -1), {}, ValueError, r"\[linspace\] expected steps >= 0")],
+        grad=False,
+        float32=False,
+    ),
+    OpInfo(
         "eye",
         lambda n, m=None, dtype=None: np.eye(n, m, dtype=dtype),
         lambda rng: [((3,), {"dtype": "float64"}), ((2, 4), {"dtype": "int64"})],

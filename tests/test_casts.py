@@ -1,4 +1,4 @@
-"""Conversions between dtypes, value by value: vectors, what they leave to plain code, and the ends."""
+"""Conversions between dtypes, value by value: by vectors, by what they leave, and at the ends."""
 
 from __future__ import annotations
 

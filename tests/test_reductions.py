@@ -117,6 +117,22 @@ def test_extremes_do_not_depend_on_the_order():
         assert got.tobytes() == np.array([0, 0, 0, NAN, NAN], np.float32).tobytes()
 
 
+@pytest.mark.parametrize("n", [0, 1, 15, 64, 4097, 200_000])
+def test_dot_adds_up_accurately(n):
+    rng = np.random.default_rng(n)
+    a, b = rng.standard_normal((2, n)).astype(np.float32)
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    size = np.abs(a.astype(np.float64)) @ np.abs(b.astype(np.float64))
+    x, y = annx.tensor(a, requires_grad=True), annx.tensor(b, requires_grad=True)
+    product = annx.dot(x, y)
+    assert abs(values(product) - exact) <= 1e-6 * size
+    apart = annx.tensor(np.stack([a, a], 1))[:, 0]
+    assert values(annx.dot(apart, y)).tobytes() == values(product).tobytes()
+    (product * 3.0).backward()
+    np.testing.assert_array_equal(values(x.grad), np.float32(3) * b)
+    np.testing.assert_array_equal(values(y.grad), np.float32(3) * a)
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_an_average_over_all_pixels_is_a_mean(dims):
     x = np.random.default_rng(2).standard_normal((2, 3, 4, 5, 6)[: dims + 2])

@@ -22,6 +22,11 @@ def check_device(device: DeviceLike, op: str) -> _core.device:
     return _core.check_device("cpu" if device is None else str(device), op)
 
 
+def _wanted(device: DeviceLike, op: str) -> _core.device | None:
+    """None, for the CPU, costs nothing."""
+    return None if device is None else check_device(device, op)
+
+
 def _place(t: Tensor, device: _core.device) -> Tensor:
     return t if t.device == device else _core.to_device(t, str(device))
 
@@ -71,7 +76,7 @@ def tensor(
     Python floats become float32, ints int64 and bools bool; arrays keep their dtype unless
     ``dtype`` says otherwise. Without ``device`` a tensor stays where data is.
     """
-    place = None if device is None else check_device(device, "tensor")
+    place = _wanted(device, "tensor")
     if isinstance(data, Tensor):
         return _finish(_ops.clone(data.detach()), dtype, requires_grad, place)
     if _is_plain(data) and _holds_tensors(data):
@@ -91,7 +96,7 @@ def _holds_tensors(data: Any) -> bool:
 
 def as_tensor(data: Any, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
     """data as a tensor, sharing memory where the layout allows; tensors come back as they are."""
-    place = None if device is None else check_device(device, "as_tensor")
+    place = _wanted(device, "as_tensor")
     if isinstance(data, Tensor):
         return _finish(data, dtype, False, place)
     if isinstance(data, np.ndarray):
@@ -119,7 +124,18 @@ def from_dlpack(source: Any) -> Tensor:
 
 def _size(size: tuple[Any, ...], op: str) -> tuple[int, ...]:
     """The sizes of zeros(2, 3) or zeros((2, 3)), checked."""
+    if len(size) == 1 and type(size[0]) is tuple:
+        size = size[0]
     given: Any = size
+    # Plain ints, the usual case, cost little.
+    elements = 1
+    for s in size:
+        if type(s) is not int or s < 0:
+            break
+        elements *= s
+    else:
+        if elements < 2**59:
+            return size
     if len(size) == 1 and not isinstance(size[0], int):
         given = size[0]
     try:
@@ -146,7 +162,7 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of shape size filled with fill_value; its dtype follows the value's type."""
-    place = str(check_device(device, "full"))
+    place = None if device is None else str(check_device(device, "full"))
     if dtype is None:
         dtype = (
             _core.bool_
@@ -166,7 +182,7 @@ def zeros(
     *size: Any, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros of shape size (float32 by default)."""
-    place = str(check_device(device, "zeros"))
+    place = None if device is None else str(check_device(device, "zeros"))
     return _finish(
         _ops.full(_size(size, "zeros"), 0.0, dtype=dtype, device=place), None, requires_grad
     )
@@ -176,7 +192,7 @@ def ones(
     *size: Any, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones of shape size (float32 by default)."""
-    place = str(check_device(device, "ones"))
+    place = None if device is None else str(check_device(device, "ones"))
     return _finish(
         _ops.full(_size(size, "ones"), 1.0, dtype=dtype, device=place), None, requires_grad
     )
@@ -262,7 +278,7 @@ def arange(
     requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, … below end; with one argument from 0. Integers give int64."""
-    place = check_device(device, "arange")
+    place = _wanted(device, "arange")
     if end is None:
         start, end = 0, start
     if dtype is None:
@@ -281,15 +297,14 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """steps numbers from start to end, both included, equally spaced."""
-    place = check_device(device, "linspace")
+    place = _wanted(device, "linspace")
     if not isinstance(steps, (int, np.integer)):
         raise TypeError(f"[linspace] expected steps as an int but got {steps!r}")
     if steps < 0:
         raise ValueError(f"[linspace] expected steps >= 0 but got {steps}")
     if steps >= 2**59:
         raise ValueError(f"[linspace] expected fewer than 2**59 steps but got {steps}")
-    values = _core.from_buffer(np.linspace(start, end, steps), copy=True)
-    return _finish(values, _core.float32 if dtype is None else dtype, requires_grad, place)
+    return _finish(_ops.linspace(start, end, steps, dtype=dtype), None, requires_grad, place)
 
 
 def eye(
@@ -301,7 +316,7 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:
     """An (n, m) matrix with ones on the diagonal; m defaults to n."""
-    place = check_device(device, "eye")
+    place = _wanted(device, "eye")
     return _finish(_ops.eye(n, m, dtype=dtype), None, requires_grad, place)
 
 
@@ -313,7 +328,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1) of shape size; drawn on the CPU, the same on every device."""
-    place = check_device(device, "rand")
+    place = _wanted(device, "rand")
     with drawing_from(generator, "rand"):
         drawn = _ops.rand(_size(size, "rand"), dtype=dtype)
     return _finish(drawn, None, requires_grad, place)
@@ -327,7 +342,7 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Standard normal numbers of shape size; drawn on the CPU, the same on every device."""
-    place = check_device(device, "randn")
+    place = _wanted(device, "randn")
     with drawing_from(generator, "randn"):
         drawn = _ops.randn(_size(size, "randn"), dtype=dtype)
     return _finish(drawn, None, requires_grad, place)
@@ -373,7 +388,7 @@ def randperm(
     device: DeviceLike = None,
 ) -> Tensor:
     """The integers 0 … n - 1 in random order (int64)."""
-    place = check_device(device, "randperm")
+    place = _wanted(device, "randperm")
     with drawing_from(generator, "randperm"):
         return _finish(_ops.randperm(n), dtype, False, place)
 

@@ -57,6 +57,8 @@ _ELSEWHERE = {
     "channels_last",
     "full",
     "arange",
+    "linspace",
+    "resize",
     "eye",
     "rand",
     "randn",

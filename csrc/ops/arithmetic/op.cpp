@@ -148,8 +148,27 @@ Tensor truth(const Tensor& x) { return ops::cast(x, DType::b8); }
 TensorList logical_and(const OpCall& c) { return {ops::mul(truth(c.in(0)), truth(c.in(1)))}; }
 TensorList logical_or(const OpCall& c) { return {ops::maximum(truth(c.in(0)), truth(c.in(1)))}; }
 TensorList logical_xor(const OpCall& c) { return {ops::ne(truth(c.in(0)), truth(c.in(1)))}; }
+
+void not_infer(const OpCall& c, OutputSpecs& specs) {
+  specs.push_back({c.in(0).shape(), DType::b8});
+}
+void not_run(const void* const* in, void* out, int64_t n, const double*) {
+  const auto* x = static_cast<const uint8_t*>(in[0]);
+  auto* o = static_cast<uint8_t*>(out);
+  for (int64_t i = 0; i < n; ++i) o[i] = x[i] == 0;
+}
+void not_kernel(const OpCall& c) { run_elementwise(not_run, c.inputs.data(), 1, c.out()); }
+const OpDef not_def = {.name = "not",
+                       .signature = "",
+                       .doc = "",
+                       .infer = not_infer,
+                       .kernel = not_kernel,
+                       .cost = elementwise_cost,
+                       .flags = kInternal | kElementwise};
+
 TensorList logical_not(const OpCall& c) {
-  return {ops::eq(truth(c.in(0)), Tensor::scalar(int64_t{0}, DType::b8))};
+  if (c.in(0).dtype() == DType::b8) return {call(not_def, {c.in(0)})};
+  return {ops::eq(c.in(0), ops::number(0))};
 }
 TensorList isnan(const OpCall& c) { return {ops::ne(c.in(0), c.in(0))}; }
 TensorList isinf(const OpCall& c) {

@@ -1,4 +1,5 @@
 // Tensors made from nothing: full, arange, eye.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -54,6 +55,19 @@ void count_up(T* out, int64_t n, int64_t start, int64_t step) {
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(start + i * step);
 }
 
+// start + i step in double. Numbers of a block count in int32, which vectors convert.
+template <class T>
+void ramp(T* out, int64_t n, double start, double step) {
+  constexpr int64_t kBlock = 4096;
+  for (int64_t at = 0; at < n; at += kBlock) {
+    const auto count = static_cast<int32_t>(std::min(kBlock, n - at));
+    const auto first = static_cast<double>(at);
+    T* o = out + at;
+    for (int32_t k = 0; k < count; ++k)
+      o[k] = static_cast<T>(start + (first + static_cast<double>(k)) * step);
+  }
+}
+
 bool counts_exactly(double start, double step, int64_t n) {
   constexpr double kExact = 0x1p53;
   const double last = start + static_cast<double>(n) * step;
@@ -71,9 +85,35 @@ void arange_kernel(const OpCall& c) {
     if (out.dtype() == DType::f32) return count_up(out.data<float>(), out.numel(), first, by);
     if (out.dtype() == DType::i64) return count_up(out.data<int64_t>(), out.numel(), first, by);
   }
+  if (out.dtype() == DType::f32) return ramp(out.data<float>(), out.numel(), start, step);
+  if (out.dtype() == DType::f64) return ramp(out.data<double>(), out.numel(), start, step);
   for (int64_t i = 0; i < out.numel(); ++i)
     store_scalar(o + static_cast<size_t>(i) * size, out.dtype(),
                  start + static_cast<double>(i) * step);
+}
+
+void linspace_infer(const OpCall& c, OutputSpecs& specs) {
+  const int64_t steps = c.attr(2).i();
+  ANNX_CHECK(steps >= 0, value, "linspace", "expected steps >= 0 but got ", steps);
+  numel_of({steps}, "linspace");
+  specs.push_back({{steps}, dtype_or(c.attr(3), DType::f32)});
+}
+
+template <class T>
+void linspace_run(T* out, int64_t n, double start, double end) {
+  ramp(out, n, start, n > 1 ? (end - start) / static_cast<double>(n - 1) : 0);
+  if (n > 1) out[n - 1] = static_cast<T>(end);
+}
+
+void linspace_kernel(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor& out = c.out();
+  const double start = c.attr(0).f(), end = c.attr(1).f();
+  if (out.dtype() == DType::f32) return linspace_run(out.data<float>(), out.numel(), start, end);
+  if (out.dtype() == DType::f64) return linspace_run(out.data<double>(), out.numel(), start, end);
+  const Tensor wide = Tensor::empty(out.shape(), DType::f64);
+  linspace_run(wide.data<double>(), out.numel(), start, end);
+  if (out.numel() > 0) std::memcpy(out.raw(), ops::cast(wide, out.dtype()).raw(), out.nbytes());
 }
 
 void eye_infer(const OpCall& c, OutputSpecs& specs) {
@@ -113,6 +153,15 @@ const OpDef arange = {.name = "arange",
                       .infer = arange_infer,
                       .kernel = arange_kernel,
                       .flags = kNoMethod};
+const OpDef linspace = {.name = "linspace",
+                        .signature =
+                            "linspace(float start, float end, int steps, *, dtype? dtype=None) -> "
+                            "Tensor",
+                        .doc = "steps numbers from start to end, both included, equally spaced.",
+                        .infer = linspace_infer,
+                        .kernel = linspace_kernel,
+                        .cost = fill_cost,
+                        .flags = kNoMethod};
 const OpDef eye = {.name = "eye",
                    .signature = "eye(int n, int? m=None, *, dtype? dtype=None) -> Tensor",
                    .doc = "An (n, m) matrix with ones on the diagonal; m defaults to n.",

@@ -73,6 +73,27 @@ void squares_rows(const T* x, int64_t rows, int64_t n, double* out) {
 }
 
 template <class V>
+double dot(const typename V::Scalar* a, const typename V::Scalar* b, int64_t n) {
+  constexpr int64_t L = V::lanes;
+  double total = 0;
+  for (int64_t at = 0; at < n; at += kSumRun) {
+    const int64_t end = n - at < kSumRun ? n : at + kSumRun;
+    V s0 = zero<V>(), s1 = s0, s2 = s0, s3 = s0;
+    int64_t i = at;
+    for (; i + 4 * L <= end; i += 4 * L) {
+      s0 = fma(load<V>(a + i), load<V>(b + i), s0);
+      s1 = fma(load<V>(a + i + L), load<V>(b + i + L), s1);
+      s2 = fma(load<V>(a + i + 2 * L), load<V>(b + i + 2 * L), s2);
+      s3 = fma(load<V>(a + i + 3 * L), load<V>(b + i + 3 * L), s3);
+    }
+    for (; i < end; i += L)
+      s0 = fma(load_part<V>(a + i, end - i), load_part<V>(b + i, end - i), s0);
+    total += hsum((s0 + s1) + (s2 + s3));
+  }
+  return total;
+}
+
+template <class V>
 struct ReduceEntries {
   using T = typename V::Scalar;
   static constexpr ReduceTable<T> table = {
@@ -82,6 +103,7 @@ struct ReduceEntries {
       deviation_rows<V>,
       deviation_cols<V>,
       squares_rows<T>,
+      dot<V>,
       extreme_rows<V, Largest<V>>,
       extreme_cols<V, Largest<V>>,
       extreme_rows<V, Smallest<V>>,

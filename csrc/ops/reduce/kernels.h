@@ -26,6 +26,8 @@ struct ReduceTable {
                          double divisor, T* out);
   // Sum of squares, computed in double throughout.
   void (*squares_rows)(const T* x, int64_t rows, int64_t n, double* out);
+  // Sum of products: fused in lanes, in double from one chunk to the next.
+  double (*dot)(const T* a, const T* b, int64_t n);
   void (*max_rows)(const T* x, int64_t rows, int64_t n, T* out);
   void (*max_cols)(const T* x, int64_t rows, int64_t width, int64_t stride, T* out);
   void (*min_rows)(const T* x, int64_t rows, int64_t n, T* out);
