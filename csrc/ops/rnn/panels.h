@@ -96,7 +96,7 @@ class Panels {
   }
 
  private:
-  static constexpr int64_t kPieceBytes = 32768;
+  static constexpr int64_t kPieceBytes = 32768, kWidePieceBytes = 20480;
   static constexpr int64_t kLanes = 64 / static_cast<int64_t>(sizeof(T));
 
   T* at(int part, int64_t block) const {
@@ -119,9 +119,10 @@ class Panels {
     b.c_rs = c_rs;
     b.at_hand = true;
     const T* panels = at(part, block) + first * panel_;
-    // Pieces of a panel that fit into L1, as few as they can be: a tile costs the same for each.
-    const int64_t most =
-        std::max<int64_t>(64, kPieceBytes / (width_ * static_cast<int64_t>(sizeof(T))));
+    // Pieces of a panel that fit into L1, as few as they can be: a tile costs the same for each. Wider
+    // tiles take as long for a shorter piece, and lose more where L1 does not hold A beside it.
+    const int64_t bytes = width_ > kLanes ? kWidePieceBytes : kPieceBytes;
+    const int64_t most = std::max<int64_t>(64, bytes / (width_ * static_cast<int64_t>(sizeof(T))));
     const int64_t pieces = std::max<int64_t>(1, (k + most - 1) / most);
     const int64_t step = (k + pieces - 1) / pieces;
     GemmFetch fetch = {next.runs, next.runs + next.count, 0, 0};
