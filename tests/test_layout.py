@@ -124,6 +124,28 @@ def test_padding_keeps_the_layout(mode) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+PAD_MODES: dict = {"constant": "constant", "replicate": "edge", "circular": "wrap"}
+
+
+@pytest.mark.parametrize("mode", PAD_MODES)
+def test_padding_of_dimensions_of_one_element_whose_strides_say_nothing(mode) -> None:
+    array = RNG.standard_normal((2, 5)).astype(np.float32)
+    x = annx.tensor(array, requires_grad=True)
+    column = x.unsqueeze(1).transpose(1, 2)
+    assert column.is_contiguous()
+    assert column.stride()[2] > column.stride()[1]
+    y = nn.functional.pad(column, (1, 0, 2, 1), mode=mode)
+    expected = np.pad(array[..., None], ((0, 0), (2, 1), (1, 0)), PAD_MODES[mode])
+    np.testing.assert_array_equal(y.detach().numpy(), expected)
+    # A gradient that lies so too, of an image that is cropped to one column.
+    image = annx.tensor(array, requires_grad=True)
+    g = annx.tensor(array[:, :4].reshape(1, 8)[:, :4]).transpose(0, 1)
+    nn.functional.pad(image, (-2, -2, 1, 1), mode="replicate").backward(g)
+    sums = np.zeros((2, 5), np.float32)
+    sums[:, 2] = g.numpy()[:2].sum(), g.numpy()[2:].sum()
+    np.testing.assert_array_equal(image.grad.numpy(), sums)
+
+
 @pytest.mark.parametrize("channels", [3, 16, 37])
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear"])
 @pytest.mark.parametrize("size", [(6, 9), (3, 9), (70, 61), (2, 2)])

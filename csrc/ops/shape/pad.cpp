@@ -194,10 +194,11 @@ Dims reordered(const Dims& values, const Dims& order) {
   return out;
 }
 
-// The order of dimensions in which x is read and the result lies.
+// The order of dimensions in which x is read and the result lies. Strides of single elements, which
+// say nothing, do not count where the others are row-major.
 Dims order_of(const Tensor& x) {
-  return is_dense_layout(x.shape(), x.strides()) ? memory_order(x.strides())
-                                                 : memory_order(contiguous_strides(x.shape()));
+  const bool by_strides = !x.is_contiguous() && is_dense_layout(x.shape(), x.strides());
+  return memory_order(by_strides ? x.strides() : contiguous_strides(x.shape()));
 }
 Dims strides_in(const Dims& shape, const Dims& order) {
   Dims strides(shape.size(), 1);
