@@ -254,6 +254,25 @@ def test_pooling_keeps_channels_last_and_values() -> None:
     assert F.max_pool2d(x, 2).is_contiguous(memory_format=annx.channels_last)
 
 
+@pytest.mark.parametrize(
+    ("size", "options", "at", "source"),
+    [
+        # Whole numbers that products of rounded steps fall short of; PyTorch gives the same.
+        (18, {"size": 66}, 55, 15),
+        (2, {"size": 82}, 41, 1),
+        (2, {"size": 49, "mode": "nearest-exact"}, 24, 1),
+        (31, {"scale_factor": 1.3}, 39, 30),
+        (16, {"scale_factor": 1.3, "mode": "nearest-exact"}, 19, 15),
+    ],
+)
+def test_nearest_places_that_fall_on_a_boundary(size, options, at, source) -> None:
+    x = annx.arange(size).reshape(1, 1, size)
+    assert F.interpolate(x, **options)[0, 0, at].item() == source
+    y = x.to(annx.float32).requires_grad_()
+    F.interpolate(y, **options)[0, 0, at].backward()
+    assert y.grad[0, 0].argmax().item() == source
+
+
 def test_lp_pool_is_a_norm_of_windows() -> None:
     x = annx.tensor(RNG.random((1, 2, 4, 6)).astype(np.float32))
     got = F.lp_pool2d(x, 3.0, 2).numpy()

@@ -37,6 +37,15 @@ const ResizeTable<T>& kernels() {
     return resize_kernels().f64;
 }
 
+// What position i reads: floor(i step), or of the exact mode floor((i + 0.5) step), in integers where the
+// step is the ratio of the sizes, else in float32, as in PyTorch: many results fall on whole numbers.
+int64_t nearest(int64_t i, int64_t from, int64_t to, double step, bool exact) {
+  if (step == static_cast<double>(from) / static_cast<double>(to))
+    return exact ? (2 * i + 1) * from / (2 * to) : i * from / to;
+  const float at = static_cast<float>(i) + (exact ? 0.5F : 0.0F);
+  return static_cast<int64_t>(std::floor(at * static_cast<float>(step)));
+}
+
 // One dimension: where each new position reads, and how much of the higher neighbour it takes; nothing
 // for the identity.
 struct Axis {
@@ -51,8 +60,9 @@ struct Axis {
       step = count > 1 ? static_cast<double>(size - 1) / static_cast<double>(count - 1) : 0;
     for (int64_t i = 0; i < count; ++i) {
       const auto j = static_cast<double>(i);
-      double at = mode == Mode::nearest ? j * step : (j + 0.5) * step;
-      if (mode == Mode::linear) at = align ? j * step : std::max(0.0, at - 0.5);
+      double at = align ? j * step : std::max(0.0, (j + 0.5) * step - 0.5);
+      if (mode != Mode::linear)
+        at = static_cast<double>(nearest(i, size, count, step, mode == Mode::nearest_exact));
       const double first = std::min(std::floor(at), static_cast<double>(size - 1));
       low.push_back(static_cast<int32_t>(first));
       high.push_back(static_cast<int32_t>(std::min<int64_t>(low.back() + 1, size - 1)));
