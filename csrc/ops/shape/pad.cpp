@@ -40,13 +40,16 @@ int64_t source_of(int64_t i, int64_t n, Mode mode) {
 // A dimension, or several that are not padded. Offsets are in elements of the input.
 struct Axis {
   int64_t in, out, left, stride;
-  std::vector<int64_t> from;  // of each position of the result where there is padding; -1: nowhere
+  bool padded;
+  Mode mode;
 
-  bool padded() const { return !from.empty(); }
+  // Where a position of the result comes from; -1: from nowhere.
   int64_t offset(int64_t at) const {
-    return padded() ? from[static_cast<size_t>(at)] : at * stride;
+    if (!padded) return at * stride;
+    const int64_t from = source_of(at - left, in, mode);
+    return from < 0 ? -1 : from * stride;
   }
-  bool inside(int64_t at) const { return !padded() || (at >= left && at < left + in); }
+  bool inside(int64_t at) const { return !padded || (at >= left && at < left + in); }
 };
 
 // The dimensions as they lie in memory, the innermost first; `unit` elements stay together always.
@@ -60,17 +63,13 @@ struct Plan {
       const bool padded = left[i] != 0 || in[i] != out[i];
       if (!padded && axes.empty()) {
         unit *= in[i];
-      } else if (!padded && !axes.back().padded()) {
+      } else if (!padded && !axes.back().padded) {
         axes.back().in = axes.back().out *= in[i];
       } else {
-        axes.push_back({in[i], out[i], left[i], stride, {}});
-        for (int64_t at = 0; padded && at < out[i]; ++at) {
-          const int64_t from = source_of(at - left[i], in[i], mode);
-          axes.back().from.push_back(from < 0 ? -1 : from * stride);
-        }
+        axes.push_back({in[i], out[i], left[i], stride, padded, mode});
       }
     }
-    if (axes.empty()) axes.push_back({1, 1, 0, unit, {}});
+    if (axes.empty()) axes.push_back({1, 1, 0, unit, false, mode});
   }
   int64_t rows() const {
     int64_t n = 1;
@@ -78,6 +77,13 @@ struct Plan {
     return n;
   }
   int64_t row_size() const { return axes[0].out * unit; }
+  // Elements that come from nowhere together, at most.
+  int64_t longest_blank() const {
+    if (axes[0].mode != Mode::constant) return 0;
+    for (size_t k = 1; k < axes.size(); ++k)
+      if (axes[k].padded) return row_size();
+    return unit;
+  }
   // The positions of a row that come straight from the input.
   int64_t first() const { return std::min(axes[0].out, std::max<int64_t>(axes[0].left, 0)); }
   int64_t last() const {
@@ -118,7 +124,6 @@ void pad_rows(const Plan& plan, const char* in, char* out, size_t size, const ch
   const size_t middle = static_cast<size_t>(first) * unit;
   const size_t middle_bytes = static_cast<size_t>(last - first) * unit;
   const size_t middle_from = static_cast<size_t>(first - axis.left) * unit;
-  const int64_t* const places = axis.from.data();
   const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, plan.row_size()));
   parallel_for(plan.rows(), grain, [&](int64_t begin, int64_t end) {
     plan.each_row(begin, end, [&](int64_t row, int64_t offset, bool) {
@@ -126,7 +131,7 @@ void pad_rows(const Plan& plan, const char* in, char* out, size_t size, const ch
       if (offset < 0) return copy_run(to, blank, row_bytes);
       const char* from = in + offset * static_cast<int64_t>(size);
       const auto edge = [&](int64_t j) {
-        const int64_t at = places[j] * static_cast<int64_t>(size);
+        const int64_t at = axis.offset(j) * static_cast<int64_t>(size);
         const char* place = at < 0 ? blank : from + at;
         if constexpr (Unit > 0)
           std::memcpy(to + static_cast<size_t>(j) * Unit, place, Unit);
@@ -144,8 +149,8 @@ void pad_memory(const Plan& plan, const char* in, char* out, DType dtype, double
   const size_t size = itemsize(dtype), unit = static_cast<size_t>(plan.unit) * size;
   alignas(8) char one[8];
   store_scalar(one, dtype, value);
-  std::vector<char> blank(static_cast<size_t>(plan.row_size()) * size);
-  fill_elements(blank.data(), one, size, plan.row_size());
+  std::vector<char> blank(static_cast<size_t>(plan.longest_blank()) * size);
+  fill_elements(blank.data(), one, size, plan.longest_blank());
   const auto run = unit == 4 ? pad_rows<4> : unit == 8 ? pad_rows<8> : pad_rows<0>;
   run(plan, in, out, size, blank.data());
 }
@@ -161,7 +166,7 @@ template <class T>
 void add_copies(const Plan& plan, const T* g, T* dx) {
   const Axis &axis = plan.axes[0], &outer = plan.axes.back();
   const int64_t first = plan.first(), last = plan.last(), row_size = plan.row_size();
-  const int64_t images = plan.axes.size() > 1 && !outer.padded() ? outer.out : 1;
+  const int64_t images = plan.axes.size() > 1 && !outer.padded ? outer.out : 1;
   const int64_t rows = plan.rows() / std::max<int64_t>(1, images);
   const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, rows * row_size));
   parallel_for(images, grain, [&](int64_t begin, int64_t end) {
@@ -169,7 +174,7 @@ void add_copies(const Plan& plan, const T* g, T* dx) {
       const T* from = g + row * row_size;
       T* to = dx + offset;
       const auto edge = [&](int64_t j) {
-        add_run(to + axis.from[static_cast<size_t>(j)], from + j * plan.unit, plan.unit);
+        add_run(to + axis.offset(j), from + j * plan.unit, plan.unit);
       };
       for (int64_t j = 0; j < first; ++j) edge(j);
       if (!inside)
