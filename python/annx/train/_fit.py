@@ -154,7 +154,9 @@ class Trainable:
                 fewer. What counts steps (``steps_per_epoch``, the bar, hooks of batches) counts
                 those of the optimizer.
             lr_scheduler: a schedule of ``model.optimizer``, or a callable optimizer -> schedule,
-                that is stepped after every step of the optimizer. For rates by the epoch see
+                that is stepped after every step of the optimizer. Rates are worked out some steps
+                ahead, on a copy of the schedule: a function of a ``LambdaLR`` is called more than
+                once for a step and may depend on its argument only. For rates by the epoch see
                 ``annx.callbacks``.
 
         Returns:
