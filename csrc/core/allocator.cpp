@@ -2,11 +2,14 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <new>
 #include <string>
@@ -26,6 +29,7 @@ constexpr size_t kSlabBytes = 64 * 1024;
 constexpr size_t kThreadBytes = 128 * 1024;  // of one size class kept by one thread
 constexpr size_t kDefaultCacheLimit = size_t{256} << 20;
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr int64_t kSlack = int64_t{4} << 20;
 constexpr size_t kAbsurd = size_t{1} << 60;
 
 struct FreeBlock {
@@ -81,7 +85,8 @@ struct Central {
   FreeList small[kSmallClasses + 1];
   Slab slabs[kSmallClasses + 1];
   std::vector<ThreadCache*> threads;
-  std::unordered_map<size_t, std::vector<LargeBlock>> large;  // by rounded size
+  std::map<size_t, std::vector<LargeBlock>> large;  // by rounded size
+  std::unordered_map<void*, size_t> roomy;          // in use: those larger than asked for
   uint64_t tick = 0;
   int64_t large_cached = 0, large_current = 0, large_peak = 0, reserved = 0;
   int64_t retired_bytes = 0, retired_allocations = 0, retired_deallocations = 0;
@@ -175,16 +180,49 @@ void* system_memory(size_t bytes) {
   return p;
 }
 
-// Null when there is none. A block of whole huge pages is given to the kernel as such: a pass over
-// it misses the TLB 512 times less often, and its first touch faults as much less.
+// Sanitizers watch what comes from malloc.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr size_t kMapped = SIZE_MAX;
+#else
+constexpr size_t kMapped = 64 * 1024;
+#endif
+
+size_t whole_pages(size_t bytes) {
+  static const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return (bytes + page - 1) / page * page;
+}
+
+// Null when there is none. Blocks from kMapped on are the system's own: among small ones in malloc's
+// heap they would leave gaps, whose pages stay resident. One of whole huge pages is given to the kernel
+// as such: a pass over it misses the TLB 512 times less often, and its first touch faults as much less.
 void* large_memory(size_t size) {
-  void* p = nullptr;
   const bool huge = size >= kHugePage;
-  if (posix_memalign(&p, huge ? kHugePage : kAllocatorAlignment, size) != 0) return nullptr;
+  void* p = nullptr;
+  if (size < kMapped) {
+    if (posix_memalign(&p, huge ? kHugePage : kAllocatorAlignment, size) != 0) return nullptr;
+  } else {
+    const size_t bytes = whole_pages(size), slack = huge ? kHugePage : 0;
+    p = mmap(nullptr, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return nullptr;
+    if (huge) {
+      char* const from = static_cast<char*>(p);
+      const size_t ahead = (kHugePage - reinterpret_cast<uintptr_t>(from) % kHugePage) % kHugePage;
+      if (ahead) munmap(from, ahead);
+      if (slack > ahead) munmap(from + ahead + bytes, slack - ahead);
+      p = from + ahead;
+    }
+  }
 #ifdef MADV_HUGEPAGE
   if (huge) madvise(p, size / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   return p;
+}
+
+void return_large(void* block, size_t size) {
+  if (size < kMapped)
+    std::free(block);
+  else
+    munmap(block, whole_pages(size));
 }
 
 // A block of class c with the lock held.
@@ -238,7 +276,7 @@ void evict(Central& all, int64_t bound) {
           (oldest == all.large.end() || it->second.front().tick < oldest->second.front().tick))
         oldest = it;
     if (oldest == all.large.end()) return;
-    std::free(oldest->second.front().memory);
+    return_large(oldest->second.front().memory, oldest->first);
     oldest->second.erase(oldest->second.begin());
     all.large_cached -= static_cast<int64_t>(oldest->first);
     all.reserved -= static_cast<int64_t>(oldest->first);
@@ -253,11 +291,14 @@ void* allocate_large(size_t bytes) {
   ++all.large_allocations;
   all.large_current += static_cast<int64_t>(bytes);
   all.large_peak = std::max(all.large_peak, all.large_current);
-  const auto it = all.large.find(size);
-  if (it != all.large.end() && !it->second.empty()) {
+  // Sizes that change from call to call make do with what others have left.
+  for (auto it = all.large.lower_bound(size); it != all.large.end() && it->first <= size * 3 / 2;
+       ++it) {
+    if (it->second.empty()) continue;
     void* p = it->second.back().memory;  // the warmest one
     it->second.pop_back();
-    all.large_cached -= static_cast<int64_t>(size);
+    all.large_cached -= static_cast<int64_t>(it->first);
+    if (it->first != size) all.roomy[p] = it->first;
     return p;
   }
   void* p = large_memory(size);
@@ -277,14 +318,18 @@ void* allocate_large(size_t bytes) {
 
 void deallocate_large(void* block, size_t bytes) {
   Central& all = central();
-  const size_t size = round_large(bytes);
+  size_t size = round_large(bytes);
   std::lock_guard<std::mutex> lock(all.mutex);
+  if (const auto it = all.roomy.find(block); it != all.roomy.end()) {
+    size = it->second;
+    all.roomy.erase(it);
+  }
   ++all.large_deallocations;
   all.large_current -= static_cast<int64_t>(bytes);
   all.large[size].push_back({block, all.tick++});
   all.large_cached += static_cast<int64_t>(size);
-  // Never more than was once in use: a program of small tensors keeps a small cache.
-  evict(all, std::min<int64_t>(static_cast<int64_t>(all.limit), all.large_peak));
+  // Little more than was once in use: a program of small tensors keeps a small cache.
+  evict(all, std::min<int64_t>(static_cast<int64_t>(all.limit), all.large_peak + kSlack));
 }
 
 void* allocate_plain(size_t bytes) {

@@ -182,6 +182,28 @@ TEST(the_block_unused_for_longest_goes_first) {
   for (const Block& x : {a2, b2, c2}) give(x);
 }
 
+TEST(sizes_that_change_make_do_with_what_others_left) {
+  annx::empty_cache();
+  const Block large = take(3 * kMiB);
+  give(large);
+  const int64_t before = allocator_stats().system_allocations,
+                held = allocator_stats().reserved_bytes;
+  const Block close = take(2 * kMiB + 300 * 1024);
+  CHECK_EQ(allocator_stats().system_allocations, before);
+  CHECK(close.memory == large.memory);
+  const Block far = take(kMiB);  // nothing of its size is left
+  CHECK_EQ(allocator_stats().system_allocations, before + 1);
+  give(far);
+  give(close);
+  // It came back as what it is.
+  const Block again = take(3 * kMiB);
+  CHECK(again.memory == large.memory);
+  CHECK_EQ(allocator_stats().system_allocations, before + 1);
+  give(again);
+  annx::empty_cache();
+  CHECK(allocator_stats().reserved_bytes <= held - static_cast<int64_t>(3 * kMiB));
+}
+
 TEST(blocks_move_between_threads) {
   // One thread allocates, another frees, over and over: nothing may pile up.
   std::atomic<void*> handed{nullptr};
