@@ -328,8 +328,10 @@ void deallocate_large(void* block, size_t bytes) {
   all.large_current -= static_cast<int64_t>(bytes);
   all.large[size].push_back({block, all.tick++});
   all.large_cached += static_cast<int64_t>(size);
-  // Little more than was once in use: a program of small tensors keeps a small cache.
-  evict(all, std::min<int64_t>(static_cast<int64_t>(all.limit), all.large_peak + kSlack));
+  // Somewhat more than was once in use, as not all sizes are needed at once: a program of small tensors
+  // keeps a small cache.
+  evict(all, std::min<int64_t>(static_cast<int64_t>(all.limit),
+                               all.large_peak + all.large_peak / 4 + kSlack));
 }
 
 void* allocate_plain(size_t bytes) {
