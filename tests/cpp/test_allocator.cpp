@@ -313,16 +313,20 @@ TEST(writes_outside_a_block_are_found) {
 
 TEST(a_child_of_a_fork_allocates_while_the_parents_threads_did) {
   std::atomic<bool> stop{false};
+  std::atomic<int> rounds[2] = {};
   std::vector<std::thread> threads;
   for (int i = 0; i < 2; ++i) {
-    threads.emplace_back([&] {
+    threads.emplace_back([&, i] {
       while (!stop) {
         const Block small = take(300), large = take(100000);
         give(small);
         give(large);
+        ++rounds[i];
       }
     });
   }
+  // A sanitizer's own allocator may be locked by a thread that begins.
+  while (rounds[0] < 100 || rounds[1] < 100) std::this_thread::yield();
   int failed = 0;
   for (int i = 0; i < 40 && failed == 0; ++i) {
     failed += run_in_child([] {
