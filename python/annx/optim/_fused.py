@@ -227,9 +227,10 @@ class FusedOptimizer(Optimizer):
                     bucket.count += 1
                     bucket.first = False
                 done += 1
-                advance()
-        except Exception:
-            pass  # told where it happens: when the schedule steps behind the last of these steps
+                try:
+                    advance()
+                except Exception:
+                    break  # raised again, and told, when the schedule steps behind this step
         finally:
             for (_, bucket), (count, first) in zip(pairs, before, strict=True):
                 bucket.count, bucket.first = count, first
