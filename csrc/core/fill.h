@@ -9,6 +9,7 @@ namespace annx {
 
 // Sets n elements of `size` bytes (1, 2, 4 or 8) to the one at `value`.
 inline void fill_elements(void* out, const void* value, size_t size, int64_t n) {
+  if (n == 0) return;
   char pattern[64];
   bool one_byte = true;
   for (size_t i = 0; i < sizeof pattern; i += size) std::memcpy(pattern + i, value, size);

@@ -314,9 +314,12 @@ void run_split(const GemmArgs<T>& args, int64_t chunk, const PackedB<T>& packed)
       GemmArgs<T> one = chains_only(args);
       one.k = std::min(chunk, args.k - part * chunk);
       one.a += part * chunk * args.a_cs;
-      one.b += part * chunk * args.b_rs;
       PackedB<T> one_packed = packed;
-      if (packed.data != nullptr) one_packed.data += part * chunk * panel_width(*packed.kernels);
+      if (packed.data != nullptr) {
+        one_packed.data += part * chunk * panel_width(*packed.kernels);
+      } else {
+        one.b += part * chunk * args.b_rs;
+      }
       if (part > 0) {
         one.accumulate = false;
         one.c = partial + (part - 1) * m * n;
@@ -380,6 +383,9 @@ void gemm_any(const GemmArgs<T>& given, GemmBatch batch, const PackedB<T>& packe
     return;
   }
   GemmArgs<T> args = given;
+  // Operands without elements may have no address; offsets are taken from one.
+  static constexpr T kNone = 0;
+  if (args.k == 0) args.a = args.b = &kNone;
   const int64_t chunk = split_k_chunk(args.m, args.n, args.k);
   if (chunk == 0) {
     stack_rows(args, batch);

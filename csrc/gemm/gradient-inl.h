@@ -69,7 +69,7 @@ ANNX_NOINLINE void gradient_block(const GemmGradientBlock<typename V::Scalar>& b
       const bool whole = n == V::lanes;
       const T* grad = block.grad + row * block.grad_rs + j;
       const T* saved = block.saved + row * block.saved_rs + j;
-      T* out = block.out + row * block.out_rs + j;
+      int64_t at = row * block.out_rs + j;
       V sum = zero<V>();
       if (summed && row > 0) sum = whole ? load<V>(block.sums + j) : load_n<V>(block.sums + j, n);
       for (int64_t i = 0; i < rows; ++i) {
@@ -79,14 +79,14 @@ ANNX_NOINLINE void gradient_block(const GemmGradientBlock<typename V::Scalar>& b
         sum = sum + x;
         if (block.out == nullptr) {
         } else if (whole) {
-          store(out, x);
+          store(block.out + at, x);
         } else {
           store(edge, x);
-          copy_few(edge, n, out);
+          copy_few(edge, n, block.out + at);
         }
         grad += block.grad_rs;
         saved += block.saved_rs;
-        out += block.out_rs;
+        at += block.out_rs;
       }
       if (!summed) continue;
       if (whole) {
