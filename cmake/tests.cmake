@@ -32,6 +32,10 @@ foreach(source IN LISTS test_sources)
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES TIMEOUT 600)
   endif()
+  if(name MATCHES "^test_(gemm|gemm_steps|numerics)$")
+    # The long ones begin first, so that cores end together.
+    set_tests_properties(${name} PROPERTIES COST 100)
+  endif()
   if(name STREQUAL "test_allocator" AND TEST ${name})
     # It asks for more than there is, which a sanitizer's allocator should refuse, not abort.
     set_tests_properties(${name} PROPERTIES ENVIRONMENT "ASAN_OPTIONS=allocator_may_return_null=1")
