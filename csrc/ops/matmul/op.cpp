@@ -1,6 +1,10 @@
 // matmul, with any broadcast of batches, over gemm/.
+#include <algorithm>
+
+#include "core/thread_pool.h"
 #include "gemm/gemm.h"
 #include "ops/functional.h"
+#include "ops/reduce/float_ops.h"
 
 namespace annx {
 namespace {
@@ -99,6 +103,28 @@ void matmul_float(const Tensor& a, const Tensor& b, const Tensor& out, const Mat
   }
 }
 
+// Two vectors: a sum over their elements and not a matrix product, whose elements are one chain each
+// (docs/decisions/0018).
+template <class T>
+void dot(const OpCall& c) {
+  GradModeGuard no_grad(false);
+  const Tensor a = ops::contiguous(c.in(0)), b = ops::contiguous(c.in(1));
+  const T *x = a.data<T>(), *y = b.data<T>();
+  const int64_t n = a.numel(),
+                pieces = std::max<int64_t>(1, (n + reduce::kPiece - 1) / reduce::kPiece);
+  const Tensor buffer = reduce::scratch<double>(pieces);
+  auto* partial = buffer.data<double>();
+  parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t at = p * reduce::kPiece;
+      partial[p] = reduce::kernels<T>().dot(x + at, y + at, std::min(reduce::kPiece, n - at));
+    }
+  });
+  double total = 0;
+  for (int64_t p = 0; p < pieces; ++p) total += partial[p];
+  *c.out().data<T>() = static_cast<T>(total);
+}
+
 // Integers: exact, and rare enough for plain loops (sums wrap as NumPy's do).
 template <class T>
 void matmul_int(const Tensor& a, const Tensor& b, const Tensor& out, const MatmulShape& s) {
@@ -110,7 +136,7 @@ void matmul_int(const Tensor& a, const Tensor& b, const Tensor& out, const Matmu
   int64_t batches = 1;
   for (int64_t d : s.batch) batches *= d;
   T* o = out.data<T>();
-  for (int64_t r = 0; r < batches; ++r) {
+  for (int64_t r = 0; r < batches; ++r, o += s.m * s.n) {
     const T *pa = a.data<T>(), *pb = b.data<T>();
     int64_t index = r;
     for (int i = nb - 1; i >= 0; --i) {
@@ -131,6 +157,8 @@ void matmul_int(const Tensor& a, const Tensor& b, const Tensor& out, const Matmu
 void matmul_kernel(const OpCall& c) {
   const Tensor &a = c.in(0), &b = c.in(1);
   if (c.out().numel() == 0) return;
+  if (a.dim() == 1 && b.dim() == 1 && is_floating(a.dtype()))
+    return a.dtype() == DType::f32 ? dot<float>(c) : dot<double>(c);
   const MatmulShape s = matmul_shape(a, b);
   switch (a.dtype()) {
     case DType::f32:
@@ -147,9 +175,14 @@ void matmul_kernel(const OpCall& c) {
 void matmul_rule(BackwardCall& call) {
   Tensor a = call.input(0), b = call.input(1), g = call.grad();
   const bool vector_a = a.dim() == 1, vector_b = b.dim() == 1;
+  if (vector_a && vector_b) {
+    if (call.needs(0)) call.set(0, g * b);
+    if (call.needs(1)) call.set(1, g * a);
+    return;
+  }
   if (vector_a) {
     a = ops::unsqueeze(a, 0);
-    g = ops::unsqueeze(g, vector_b ? -1 : -2);
+    g = ops::unsqueeze(g, -2);
   }
   if (vector_b) {
     b = ops::unsqueeze(b, 1);
@@ -186,7 +219,8 @@ const OpDef matmul = {
     .signature = "matmul(Tensor input, Tensor other) -> Tensor",
     .doc =
         "Matrix product of the last two dimensions; the dimensions before them broadcast. A "
-        "vector on the left is a row, on the right a column, and that dimension is dropped.",
+        "vector on the left is a row, on the right a column, and that dimension is dropped. Of two "
+        "vectors it is the sum over their elements that `dot` gives.",
     .infer = matmul_infer,
     .kernel = matmul_kernel,
     .backward = matmul_rule,

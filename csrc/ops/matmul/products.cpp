@@ -1,9 +1,5 @@
 // Products of vectors and matrices by name: matmul with the shapes each name promises.
-#include <algorithm>
-
-#include "core/thread_pool.h"
 #include "ops/functional.h"
-#include "ops/reduce/float_ops.h"
 
 namespace annx {
 namespace {
@@ -18,62 +14,10 @@ void expect_inner(const OpCall& c, const Tensor& a, const Tensor& b, int64_t k, 
              a.shape(), " and ", b.shape(), " (", k, " and ", other, ")");
 }
 
-// Two vectors of one size and floating dtype: a sum over their elements and not a matrix product, whose
-// elements are one chain each (docs/decisions/0018).
-void dot_infer(const OpCall& c, OutputSpecs& specs) { specs.push_back({{}, c.in(0).dtype()}); }
-
-template <class T>
-void dot_run(const OpCall& c) {
-  const Tensor a = ops::contiguous(c.in(0)), b = ops::contiguous(c.in(1));
-  const T *x = a.data<T>(), *y = b.data<T>();
-  const int64_t n = a.numel(),
-                pieces = std::max<int64_t>(1, (n + reduce::kPiece - 1) / reduce::kPiece);
-  const Tensor buffer = reduce::scratch<double>(pieces);
-  auto* partial = buffer.data<double>();
-  parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t at = p * reduce::kPiece;
-      partial[p] = reduce::kernels<T>().dot(x + at, y + at, std::min(reduce::kPiece, n - at));
-    }
-  });
-  double total = 0;
-  for (int64_t p = 0; p < pieces; ++p) total += partial[p];
-  *c.out().data<T>() = static_cast<T>(total);
-}
-
-void dot_kernel(const OpCall& c) {
-  GradModeGuard no_grad(false);
-  if (c.out().dtype() == DType::f32)
-    dot_run<float>(c);
-  else
-    dot_run<double>(c);
-}
-
-void dot_rule(BackwardCall& b) {
-  if (b.needs(0)) b.set(0, b.grad() * b.input(1));
-  if (b.needs(1)) b.set(1, b.grad() * b.input(0));
-}
-
-Cost dot_cost(const OpCall& c) {
-  const auto n = static_cast<double>(c.in(0).numel());
-  return {2 * n, 2 * static_cast<double>(c.in(0).nbytes())};
-}
-
-const OpDef dot_def = {.name = "dot_product",
-                       .signature = "",
-                       .doc = "",
-                       .infer = dot_infer,
-                       .kernel = dot_kernel,
-                       .backward = dot_rule,
-                       .cost = dot_cost,
-                       .saves = save_input(0) | save_input(1),
-                       .flags = kInternal};
-
 TensorList dot(const OpCall& c) {
   expect_dims(c, 0, 1, "a vector as input");
   expect_dims(c, 1, 1, "a vector as tensor");
   expect_inner(c, c.in(0), c.in(1), c.in(0).size(0), c.in(1).size(0));
-  if (is_floating(c.in(0).dtype())) return {call(dot_def, {c.in(0), c.in(1)})};
   return {ops::matmul(c.in(0), c.in(1))};
 }
 
