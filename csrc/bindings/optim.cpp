@@ -62,19 +62,34 @@ int64_t steps_of(const py::handle& step) {
   return static_cast<int64_t>(step.attr("item")().cast<double>());
 }
 
-// Makes the named state of the parameters that have a gradient, where it is missing, and sorts them
-// into groups: (parameters without a gradient, [(parameters, state by name, steps, first)]). Where
-// `counts` is set, each state has an entry "step" first, None until somebody asks. With `first`,
-// parameters whose state is new are told apart.
-py::tuple plan_states(const py::list& params, const py::object& states, const py::sequence& names,
+py::list list_of(Py_ssize_t size) {
+  PyObject* const list = PyList_New(size);
+  if (!list) throw py::error_already_set();
+  return py::reinterpret_steal<py::list>(list);
+}
+
+// What lies under a key, or null where there is nothing or None.
+PyObject* known_in(PyObject* dict, PyObject* key) {
+  PyObject* const known = PyDict_GetItemWithError(dict, key);
+  if (!known && PyErr_Occurred()) throw py::error_already_set();
+  return known == Py_None ? nullptr : known;
+}
+
+// Sorts the parameters that have a gradient into groups, with their named state, which is made where
+// it is missing and is entered into `states` by whoever looks there: (parameters without a gradient,
+// [(parameters, state by name, steps, first)]). Where `counts` is set, each state holds its number of
+// steps as "step". With `first`, parameters whose state is new are told apart.
+py::tuple plan_states(const py::sequence& params, const py::dict& states, const py::tuple& names,
                       const py::sequence& fills, bool counts, bool first) {
+  static PyObject* const step = PyUnicode_InternFromString("step");
   const GradModeGuard no_grad(false);
   const ObserverPause unseen;  // state that is made once is no part of a captured step
   const size_t n = names.size();
+  std::vector<double> starts;
+  for (const py::handle& fill : fills) starts.push_back(fill.cast<double>());
   py::list idle;
   std::vector<Group> groups;
-  std::vector<std::pair<py::dict, std::vector<py::object>>> made;
-  const py::str step("step");
+  std::vector<PyObject*> known(n);
   for (const py::handle& p : params) {
     ANNX_CHECK(is_tensor(p.ptr()), type, "plan_states", "expected Tensors");
     const Tensor& t = tensor_of(p.ptr());
@@ -83,29 +98,12 @@ py::tuple plan_states(const py::list& params, const py::object& states, const py
       idle.append(p);
       continue;
     }
-    int64_t count = 0;
-    bool fresh = false;
-    py::dict state;
-    std::vector<py::object> found(n);
-    if (n > 0) {
-      state = states[p];
-      for (size_t k = 0; k < n; ++k) {
-        PyObject* known = PyDict_GetItem(state.ptr(), names[k].ptr());
-        if (known && known != Py_None) {
-          found[k] = py::reinterpret_borrow<py::object>(known);
-        } else {
-          found[k] = py::reinterpret_steal<py::object>(
-              wrap(filled_like(t, py::object(fills[k]).cast<double>())));
-          fresh = fresh || k == 0;
-        }
-      }
-      if (counts) {
-        PyObject* known = PyDict_GetItem(state.ptr(), step.ptr());
-        if (known && known != Py_None) count = steps_of(known);
-      }
-      made.push_back({state, found});
-    }
-    fresh = fresh && first;
+    PyObject* const state = n > 0 ? known_in(states.ptr(), p.ptr()) : nullptr;
+    for (size_t k = 0; k < n; ++k)
+      known[k] = state ? known_in(state, PyTuple_GET_ITEM(names.ptr(), k)) : nullptr;
+    PyObject* const taken = state && counts ? known_in(state, step) : nullptr;
+    const int64_t count = taken ? steps_of(taken) : 0;
+    const bool fresh = first && n > 0 && !known[0];
     Group* group = nullptr;
     for (Group& g : groups)
       if (g.dtype == t.dtype() && g.device == t.device() && g.count == count && g.first == fresh)
@@ -116,19 +114,18 @@ py::tuple plan_states(const py::list& params, const py::object& states, const py
       group->slots.resize(n);
     }
     group->params.append(p);
-    for (size_t k = 0; k < n; ++k) group->slots[k].append(found[k]);
+    for (size_t k = 0; k < n; ++k)
+      group->slots[k].append(
+          known[k] ? py::reinterpret_borrow<py::object>(known[k])
+                   : py::reinterpret_steal<py::object>(wrap(filled_like(t, starts[k]))));
   }
-  // Nothing is entered before everything is made.
-  for (const auto& [state, found] : made) {
-    if (counts && !PyDict_SetDefault(state.ptr(), step.ptr(), Py_None))
-      throw py::error_already_set();
-    for (size_t k = 0; k < n; ++k) state[names[k]] = found[k];
-  }
-  py::list out;
-  for (const Group& g : groups) {
+  const py::list out = list_of(static_cast<Py_ssize_t>(groups.size()));
+  for (size_t g = 0; g < groups.size(); ++g) {
     py::dict slots;
-    for (size_t k = 0; k < n; ++k) slots[names[k]] = g.slots[k];
-    out.append(py::make_tuple(g.params, slots, g.count, g.first));
+    for (size_t k = 0; k < n; ++k) slots[names[k]] = groups[g].slots[k];
+    PyList_SET_ITEM(
+        out.ptr(), static_cast<Py_ssize_t>(g),
+        py::make_tuple(groups[g].params, slots, groups[g].count, groups[g].first).release().ptr());
   }
   return py::make_tuple(idle, out);
 }

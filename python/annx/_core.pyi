@@ -103,9 +103,9 @@ def write_hyper(tensor: Tensor, values: Sequence[float]) -> None: ...
 def hyper_tensor(length: int) -> Tensor: ...
 def state_number(value: float) -> Tensor: ...
 def plan_states(
-    params: list[Tensor],
-    states: Any,
-    names: Sequence[str],
+    params: Sequence[Tensor],
+    states: dict[Tensor, dict[str, Any]],
+    names: tuple[str, ...],
     fills: Sequence[float],
     counts: bool,
     first: bool,

@@ -282,12 +282,13 @@ class FusedOptimizer(Optimizer):
         return [(bucket, [param.grad for param in bucket.params]) for bucket in plan.buckets]
 
     def _make_plan(self, index: int, group: dict[str, Any]) -> _Plan:
-        self._drop_plan(index)
+        if index in self._plans:
+            self._drop_plan(index)
         plan = _Plan(group, self._mode(group))
         names = self._state_names(group)
         fills = [self._initial(name, group) for name in names]
         plan.idle, groups = _plan_states(
-            list(plan.params), self._state, names, fills, self._COUNTS_STEPS, self._TELLS_FIRST
+            plan.params, self._state, names, fills, self._COUNTS_STEPS, self._TELLS_FIRST
         )
         for params, slots, count, first in groups:
             plan.buckets.append(Bucket(params, slots, self._hyper_of(params), count, first))
@@ -297,7 +298,7 @@ class FusedOptimizer(Optimizer):
 
     def _hyper_of(self, params: list[Tensor]) -> Tensor:
         """The same tensor whenever the same parameters form a bucket."""
-        key = tuple(id(param) for param in params)
+        key = tuple(map(id, params))
         hyper = self._hypers.get(key)
         if hyper is None:
             # Ever-changing buckets must not grow the memory.
@@ -309,21 +310,28 @@ class FusedOptimizer(Optimizer):
         return hyper
 
     def _sync(self) -> None:
-        """Writes the buckets' step counts into the state; the next step plans anew from it."""
+        """Writes what the buckets hold into the state; the next step plans anew from it."""
         for index in list(self._plans):
             self._drop_plan(index)
 
     def _drop_plan(self, index: int) -> None:
         plan = self._plans.pop(index, None)
         self._plan_version += 1
-        if plan is None or not self._COUNTS_STEPS:
+        if plan is None:
             return
         for bucket in plan.buckets:
-            for param in bucket.params:
+            numbers: dict[str, float] = {}
+            if self._COUNTS_STEPS:
+                numbers = {"step": bucket.count, **self._scalars(plan.group, bucket.count)}
+            # Buffers that no step has begun are no state yet.
+            if bucket.first or not (numbers or bucket.slots):
+                continue
+            for k, param in enumerate(bucket.params):
                 state = self._state[param]
-                state["step"] = _state_number(bucket.count)
-                for name, value in self._scalars(plan.group, bucket.count).items():
+                for name, value in numbers.items():
                     state[name] = _state_number(value)
+                for name, slot in bucket.slots.items():
+                    state[name] = slot[k]
 
 
 def check_at_least(op: str, name: str, value: float, least: float = 0.0) -> None:
