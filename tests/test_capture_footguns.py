@@ -335,16 +335,16 @@ def test_calling_itself_from_its_replay_is_an_error() -> None:
     program = step.programs[-1]
     from annx import _capture
 
-    with _capture.Recording([]) as recording:
-        _capture.repeat(reenter)
-        nested = recording.finish([])
+    outer = annx.jit(lambda: _capture.repeat(reenter))
+    outer()
+    nested = outer.programs[-1]
     again.append(1)
     nested.run(())
     assert program.changes_state()
     holder: list[Any] = []
-    with _capture.Recording([]) as recording:
-        _capture.repeat(lambda: holder[0].run(()))
-        holder.append(recording.finish([]))
+    inner = annx.jit(lambda: _capture.repeat(lambda: holder[0].run(())))
+    inner()
+    holder.append(inner.programs[-1])
     with pytest.raises(RuntimeError, match="from inside its own replay"):
         holder[0].run(())
 

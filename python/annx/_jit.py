@@ -21,37 +21,14 @@ _read_arguments = _core.read_arguments
 _copy_containers = _core.copy_containers
 
 
-class _Entry:
+class _Entry(_capture.Record):
     """A captured call with what is needed to use it again."""
 
-    __slots__ = (
-        "_on_rows",
-        "changes_state",
-        "guard",
-        "program",
-        "repeats",
-        "scopes",
-        "template",
-        "treedef",
-    )
+    __slots__ = ("_on_rows",)
 
-    def __init__(
-        self,
-        program: Any,
-        guard: _capture.Guard,
-        recording: _capture.Recording,
-        treedef: Any,
-        template: Any,
-    ) -> None:
-        self.program = program
-        self.changes_state = not isinstance(program, str) and program.changes_state()
-        self.guard = guard
-        self.scopes = recording.scopes
-        self.repeats = recording.repeats
+    def __init__(self, recorded: Any) -> None:
+        super().__init__(recorded)
         self._on_rows: bool | None = None
-        self.treedef = treedef
-        # The result's leaves; None where a tensor goes.
-        self.template = template
 
     def run(self, tensors: Any) -> Any:
         try:
@@ -89,7 +66,7 @@ class _Entry:
             return results[0]
         it = iter(results)
         return pytree.unflatten(
-            self.treedef, [next(it) if leaf is _TENSOR else leaf for leaf in self.template]
+            self.treedef, [next(it) if leaf is _TENSOR else leaf for leaf in self.leaves]
         )
 
 
@@ -241,7 +218,7 @@ class Jitted:
         # Lists are replaced, not changed: another thread may be going through them.
         entries = self._entries.get(key, [])
         for entry in entries:
-            if entry.guard.holds() and entry.program.fits():
+            if entry.fits():
                 if entry is not entries[-1]:
                     with self._lock:
                         now = self._entries.get(key, [])
@@ -285,11 +262,10 @@ class Jitted:
 
     def _read(self, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
         """The key of a call, its tensors, and how to put its arguments together again."""
-        grad_mode = _core.is_grad_enabled()
         if not kwargs and not self._argnums:
             found = _read_arguments(args)
             if found is not None:
-                return (found[0], grad_mode), found[1], (None, args)
+                return found
         plain: list[Any] = []
         tree: list[Any] = []
         for i, value in enumerate(args):
@@ -310,7 +286,7 @@ class Jitted:
                 constants.append((type(value), value))
         key = (
             _call_key(tensors),
-            grad_mode,
+            _core.is_grad_enabled(),
             treedef,
             tuple(constants),
             tuple([_static_key(value) for value in plain]),
@@ -336,7 +312,7 @@ class Jitted:
         tree, names = pytree.unflatten(treedef, values)
         it, rest = iter(plain), iter(tree)
         args = [next(it) if i in self._argnums else next(rest) for i in range(count)]
-        return args, {**names, **fixed}
+        return tuple(args), {**names, **fixed}
 
     def _record(self, key: Any, tensors: Any, spec: Any) -> Any:
         args, kwargs = self._arguments(spec)
@@ -346,27 +322,13 @@ class Jitted:
             owners += filter(_is_module, pytree.flatten((args, kwargs))[0])
         if self._owner is not None:
             owners.append(self._owner)
-        with _capture.Recording(list(tensors), self._lenient) as recording:
-            result = self._function(*args, **kwargs)
-            treedef: Any = None
-            template: list[Any] = [_TENSOR]
-            if isinstance(result, Tensor):
-                outputs = _core.detached_results([result])
-            else:
-                leaves, treedef = pytree.flatten(result)
-                outputs = _core.detached_results([x for x in leaves if isinstance(x, Tensor)])
-                template = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-                _refuse_iterators(template)
-                del leaves
-            # The graph goes with them; what is alive then was kept by somebody.
-            del result
-            program = recording.finish(list(outputs), opaque=_opaque(template))
-        refused = isinstance(program, str)
-        if refused:
-            self.refusal = program
-        guard = _capture.Guard(recording, owners)
-        entry = _Entry(program, guard, recording, treedef, template)
-        if not refused:
+        recorded, outputs = _capture.record(
+            self._function, args, kwargs, tensors, owners, self._lenient, False, take_apart
+        )
+        entry = _Entry(recorded)
+        if isinstance(entry.program, str):
+            self.refusal = entry.program
+        else:
             self.captures += 1
             self._keep(key, entry)
         return entry.build(outputs)
@@ -376,7 +338,7 @@ class Jitted:
         if entries is None:
             self._entries[key] = [entry]
         else:
-            self._entries[key] = [*(e for e in entries if e.guard.could_hold()), entry]
+            self._entries[key] = [*(e for e in entries if e.could_fit()), entry]
             self._entries.move_to_end(key)
         if self.captures <= self._size:
             return
@@ -450,21 +412,24 @@ def _static_key(value: Any) -> Any:
     return kind, value.hex() if kind is float else value
 
 
-def _refuse_iterators(leaves: list[Any]) -> None:
-    for leaf in leaves:
-        if hasattr(type(leaf), "__next__") or hasattr(type(leaf), "__await__"):
+def take_apart(result: Any) -> tuple[list[Tensor], Any, list[Any], str | None]:
+    """The tensors of a result, its tree and leaves, and the type of what was not looked into."""
+    leaves, treedef = pytree.flatten(result)
+    tensors = []
+    opaque = None
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor):
+            tensors.append(leaf)
+            leaves[i] = _TENSOR
+        elif hasattr(type(leaf), "__next__") or hasattr(type(leaf), "__await__"):
             _core.capture_refuse(
                 "expected a result that can be handed out again and again but got a "
-                f"{type(leaf).__name__}: return a list or a tuple"
+                f"{type(leaf).__name__}: return a list or a tuple",
+                False,
             )
-
-
-def _opaque(leaves: list[Any]) -> str | None:
-    """The type of something in a result that may hold tensors unseen."""
-    for leaf in leaves:
-        if leaf is not _TENSOR and not isinstance(leaf, (str, bytes, bool, int, float)):
-            return type(leaf).__name__
-    return None
+        elif opaque is None and not isinstance(leaf, (str, bytes, bool, int, float)):
+            opaque = type(leaf).__name__
+    return tensors, treedef, leaves, opaque
 
 
 def _hashable(value: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from annx import _capture, _core, _creation, pytree
 from annx._core import Tensor
-from annx._jit import _TENSOR, _Entry
+from annx._jit import _Entry, take_apart
 from annx.autograd import no_grad
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ _structure_epoch = _core.structure_epoch
 def _structure(module: Any) -> list[Any]:
     """What the module is made of, its modes and the values of its tensors aside."""
     parts = _core.modules_within([module], [])
-    states = _core.module_states(parts)
-    return [(id(part), *state[1:]) for part, state in zip(parts, states, strict=True)]
+    return [*map(id, parts), _core.module_states(parts)[1]]
 
 
 class Prepared:
@@ -151,23 +150,18 @@ class Prepared:
                 raise RuntimeError(
                     f"[prepare] expected modules without hooks but {name or 'the module'} has some"
                 )
-        with no_grad(), _capture.Recording(list(inputs)) as recording:
-            arguments = inputs if treedef is None else pytree.unflatten(treedef, list(inputs))
-            result = self._module(*arguments)
-            single = isinstance(result, Tensor)
-            leaves, built = pytree.flatten(result)
-            outputs = _core.detached_results([x for x in leaves if isinstance(x, Tensor)])
-            template = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-            del result, leaves
-            program: Any = recording.finish(list(outputs), prepared=True)
-        if program.changes_state():
+        arguments = inputs if treedef is None else tuple(pytree.unflatten(treedef, list(inputs)))
+        with no_grad():
+            recorded, outputs = _capture.record(
+                self._module, arguments, {}, inputs, (), False, True, take_apart
+            )
+        entry = _Entry(recorded)
+        if entry.changes_state:
             raise RuntimeError(
                 "[prepare] expected a module that writes no state in evaluation mode but "
                 f"{type(self._module).__name__} does"
             )
-        guard = _capture.Guard(recording)
-        kept = None if single else built
-        return _Entry(program, guard, recording, kept, template), outputs
+        return entry, outputs
 
 
 def _take_apart(inputs: tuple[Any, ...]) -> tuple[tuple[Tensor, ...], Any]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _Self = TypeVar("_Self", bound="Module")
-_capture_state = _capture.state
 _recorded_call = _core.recorded_call
 
 
@@ -55,9 +54,7 @@ class Module(Hookable, Trainable):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _capture.active:
-            recording = _capture_state.recording
-            if recording is not None:
-                return _recorded_call(recording.scopes, self, self.__invoke, args, kwargs)
+            return _recorded_call(self, self.__invoke, args, kwargs)
         return self.__invoke(*args, **kwargs)
 
     def __invoke(self, *args: Any, **kwargs: Any) -> Any:

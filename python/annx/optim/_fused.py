@@ -164,7 +164,8 @@ class FusedOptimizer(Optimizer):
 
     def _run(self, max_norm: float | None) -> None:
         self._stepped = True
-        _capture.repeat(self._advance, self)
+        if _capture.active:
+            _capture.repeat(self._advance, self)
         # Groups may have been taken out of the list.
         for index in range(len(self.param_groups), len(self._plans)):
             self._drop_plan(index)
