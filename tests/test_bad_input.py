@@ -16,6 +16,8 @@ import pytest
 from annx import nn
 from annx.nn import functional as F
 
+LARGEST = 2**63 - 1
+
 
 class Case(NamedTuple):
     """A wrong call, the type of its error and fragments that the message must hold, in order."""
@@ -335,6 +337,25 @@ def test_in_place_operators_rebind() -> None:
     second += 1
     assert first.tolist() == [1, 1]
     assert second.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        # Their sum wraps to 4.
+        (lambda v: v.split([2**62, 2**62, 2**62, 2**62 + 4]), "expected sizes that sum to 4"),
+        (lambda v: F.one_hot(annx.tensor([LARGEST])), f"below 2**59 but got {LARGEST}"),
+        (lambda v: annx.bincount(annx.tensor([LARGEST])), f"below 2**59 but got {LARGEST}"),
+        (
+            lambda v: annx.repeat_interleave(v, annx.tensor([2**61] * 4)),
+            "fewer than 2**59 elements",
+        ),
+        (lambda v: annx.set_num_threads(2**32 + 1), "from 1 to 256 but got 4294967297"),
+    ],
+)
+def test_sizes_that_wrap_are_named(call: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call(annx.ones(4))
 
 
 def test_the_library_works_after_all_this() -> None:

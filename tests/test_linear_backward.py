@@ -166,3 +166,20 @@ def test_gradients_of_no_rows_are_zero(activation: str) -> None:
     assert bias.grad is not None
     assert not weight.grad.numpy().any()
     assert not bias.grad.numpy().any()
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(7, 0), (0, 5), (0, 0)])
+@pytest.mark.parametrize("rows", [(3,), (2, 3), (2, 0, 3)])
+def test_layers_without_inputs_or_outputs(rows: tuple[int, ...], inputs: int, outputs: int) -> None:
+    """-1 cannot say how many rows an empty matrix has."""
+    x = annx.ones((*rows, inputs), requires_grad=True)
+    w, b = annx.ones((outputs, inputs), requires_grad=True), annx.ones(outputs, requires_grad=True)
+    for y in (_core.ops.linear(x, w, b), x @ w.transpose(0, 1)):
+        for leaf in (x, w, b):
+            leaf.grad = None
+        y.sum().backward()
+        assert y.shape == (*rows, outputs)
+        assert x.grad is not None
+        assert w.grad is not None
+        assert (x.grad.shape, w.grad.shape) == (x.shape, w.shape)
+        assert not np.any(x.grad.numpy() - outputs)

@@ -105,11 +105,11 @@ int num_threads() {
   return requested_threads.load(std::memory_order_relaxed);
 }
 
-void set_num_threads(int threads) {
+void set_num_threads(int64_t threads) {
   ANNX_CHECK(threads >= 1 && threads <= kMaxThreads, value, "set_num_threads",
              "expected a number of threads from 1 to ", kMaxThreads, " but got ", threads);
   // The next region restarts the pool.
-  requested_threads.store(threads, std::memory_order_relaxed);
+  requested_threads.store(static_cast<int>(threads), std::memory_order_relaxed);
 }
 
 void init_threads_from_env() { threads_from_env(); }

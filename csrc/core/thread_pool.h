@@ -17,7 +17,7 @@ inline constexpr int kMaxThreads = 256;
 // min(affinity mask, cgroup quota, ANNX_NUM_THREADS); set_num_threads may exceed that, up to
 // kMaxThreads. Both throw annx::Error (value) for a number they cannot take.
 int num_threads();
-void set_num_threads(int threads);
+void set_num_threads(int64_t threads);
 
 // Reads ANNX_NUM_THREADS; called at module import so that a bad value is an error there.
 void init_threads_from_env();

@@ -54,6 +54,12 @@ inline Tensor channels_last(const Tensor& x) {
 inline Tensor reshape(const Tensor& x, const Dims& shape) {
   return x.shape() == shape ? x : call(def::reshape, {x}, {Attr(shape)});
 }
+// Its last dimension as rows; where that is empty, -1 could not say how many there are.
+inline Tensor rows_of(const Tensor& x) {
+  int64_t rows = 1;
+  for (int i = 0; i < x.dim() - 1; ++i) rows *= x.size(i);
+  return reshape(x, {rows, x.size(-1)});
+}
 inline Tensor permute(const Tensor& x, const Dims& dims) {
   return call(def::permute, {x}, {Attr(dims)});
 }

@@ -287,6 +287,8 @@ TensorList one_hot(const OpCall& c) {
   }
   if (classes < 0) {
     if (CallObserver* observer = call_observer()) observer->depends_on_values("one_hot");
+    ANNX_CHECK(largest < INT64_MAX, value, "one_hot", "expected classes below 2**59 but got ",
+               largest);
     classes = largest + 1;
   }
   ANNX_CHECK(classes > 0 || i.numel() == 0, value, "one_hot", "expected num_classes > 0 but got ",

@@ -268,13 +268,13 @@ void differentiable_rule(BackwardCall& b, const Tensor& x, const Tensor& w, cons
     g = ops::activation_gradient(activation, g, z, z.defined() ? Tensor() : b.output());
   }
   const bool flat = x.dim() == 2;
-  const Tensor rows = flat ? g : ops::reshape(g, {-1, w.size(0)});
+  const Tensor rows = flat ? g : ops::rows_of(g);
   if (b.needs(0)) {
     const Tensor dx = ops::matmul(rows, w);
     b.set(0, flat ? dx : ops::reshape(dx, b.input_shape(0)));
   }
   if (b.needs(1)) {
-    const Tensor inputs = flat ? x : ops::reshape(x, {-1, w.size(1)});
+    const Tensor inputs = flat ? x : ops::rows_of(x);
     b.set(1, ops::matmul(ops::transpose(rows, 0, 1), inputs));
   }
   if (b.input_count() > 2 && b.needs(2)) b.set(2, ops::sum(rows, {0}));

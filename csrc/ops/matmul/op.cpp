@@ -195,8 +195,8 @@ void matmul_rule(BackwardCall& call) {
   if (call.needs(1)) {
     Tensor d;
     if (b.dim() == 2 && a.dim() > 2) {  // one product over all batches
-      const Tensor rows = ops::reshape(a, {-1, a.size(-1)});
-      d = ops::matmul(ops::transpose(rows, 0, 1), ops::reshape(g, {-1, g.size(-1)}));
+      const Tensor rows = ops::rows_of(a);
+      d = ops::matmul(ops::transpose(rows, 0, 1), ops::rows_of(g));
     } else {
       d = ops::sum_to(ops::matmul(ops::transpose(a, -2, -1), g), b.shape());
     }

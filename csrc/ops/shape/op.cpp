@@ -82,12 +82,13 @@ TensorList stack(const OpCall& c) {
 
 TensorList split_sizes(const Tensor& x, int d, const Ints& sizes, const char* op) {
   int64_t total = 0;
+  bool fits = true;
   for (int64_t s : sizes) {
     ANNX_CHECK(s >= 0, value, op, "expected non-negative sizes but got ", sizes);
-    total += s;
+    fits = fits && !__builtin_add_overflow(total, s, &total);
   }
-  ANNX_CHECK(total == x.size(d), value, op, "expected sizes that sum to ", x.size(d), " but got ",
-             sizes);
+  ANNX_CHECK(fits && total == x.size(d), value, op, "expected sizes that sum to ", x.size(d),
+             " but got ", sizes);
   TensorList out;
   int64_t at = 0;
   for (int64_t s : sizes) {

@@ -177,8 +177,9 @@ TensorList repeat_interleave(const OpCall& c) {
   int64_t total = 0;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t r = counts.data<int64_t>()[i];
-    ANNX_CHECK(r >= 0 && !__builtin_add_overflow(total, r, &total), value, "repeat_interleave",
-               "expected repeats >= 0 but got ", r);
+    ANNX_CHECK(r >= 0, value, "repeat_interleave", "expected repeats >= 0 but got ", r);
+    ANNX_CHECK(!__builtin_add_overflow(total, r, &total), value, "repeat_interleave",
+               "expected fewer than 2**59 elements but got ", r, " repeats of one");
   }
   const Tensor at = Tensor::empty({total}, DType::i64);
   int64_t* p = at.data<int64_t>();

@@ -19,8 +19,11 @@ SliceRange slice_range(int64_t size, int64_t start, int64_t stop, int64_t step, 
   // The ends of int64 stand for an open side, as in x[::-1].
   const int64_t a = start == INT64_MAX ? high : start == INT64_MIN ? low : clip(start);
   const int64_t b = stop == INT64_MAX ? high : stop == INT64_MIN ? low : clip(stop);
-  const int64_t count = step > 0 ? (b - a + step - 1) / step : (a - b - step - 1) / -step;
-  return {a, std::max<int64_t>(count, 0)};
+  const int64_t span = step > 0 ? b - a : a - b;
+  if (span <= 0) return {a, 0};
+  // A step past either end takes one element, whatever its size.
+  if (step > size || step < -size) return {a, 1};
+  return {a, 1 + (span - 1) / (step > 0 ? step : -step)};
 }
 
 bool slice_placed(const Attrs& attrs, const Dims& shape, SlicesPlaced* placed) {

@@ -233,7 +233,7 @@ void slice_infer(const OpCall& c, OutputSpecs& specs) {
   const SliceRange r = slice_range(x.size(d), c.attr(1).i(), c.attr(2).i(), c.attr(3).i(), "slice");
   Dims shape = x.shape(), strides = x.strides();
   shape[d] = r.count;
-  strides[d] *= c.attr(3).i();
+  if (r.count > 1) strides[d] *= c.attr(3).i();
   specs.push_back(
       view_spec(x, shape, strides, x.offset() + (r.count > 0 ? r.begin * x.stride(d) : 0)));
 }
