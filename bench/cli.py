@@ -18,12 +18,12 @@ from .timing import Effort
 
 
 def _names(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def _counts(text: str) -> list[int]:
     try:
-        counts = [int(part) for part in _names(text)]
+        counts = list(dict.fromkeys(int(part) for part in _names(text)))
     except ValueError:
         counts = []
     if not counts or min(counts) < 1:
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seconds", type=_seconds, default=Effort.seconds, metavar="S",
                      help=f"of samples a contender (default {Effort.seconds})")  # fmt: skip
     run.add_argument("--seed", type=int, default=0, help="of the order of contenders")
+    run.add_argument("--contenders", action="store_true", help="a line for each, not annx alone")
     run.add_argument("--list", action="store_true", help="print the cases and stop")
     run.add_argument("--memory", action="store_true",
                      help="memory, first call and floor of training steps")  # fmt: skip
@@ -82,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         "compare",
         help="two builds against one another",
         description="BASE and HEAD are each: installed, a JSON of `run`, a wheel, a folder with "
-        "annx in it, or a git revision, which is built. Exit code 1: something is slower.",
+        "annx in it, or a git revision, which is built. Exit code 1: something is slower; 2: an "
+        "error.",
     )
     compare.add_argument("builds", nargs="*", metavar="BASE HEAD")
     compare.add_argument("--suites", type=_names, default=list(_COMPARED), metavar="SUITE,…",
@@ -201,7 +203,7 @@ _ROW = ("case", "suite", "label", "contender", "target", "threads", "wrong")
 
 
 def _cases(suites: Sequence[str], pattern: str | None) -> list[Case]:
-    chosen = list(suites) or [s for s in SUITES if s not in ("ops", "e2e")]
+    chosen = list(dict.fromkeys(suites)) or [s for s in SUITES if s not in ("ops", "e2e")]
     cases = select([case for suite in chosen for case in cases_of(suite)], pattern)
     if not cases:
         raise ValueError(f"no case of {', '.join(chosen)} contains {pattern!r}")
@@ -261,21 +263,34 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         targets=arguments.target,
         effort=replace(Effort(), seconds=arguments.seconds),
         seed=arguments.seed,
+        every=arguments.contenders,
     )
     document = run(cases, options, _say)
-    if arguments.json:
+    if arguments.json and document["rows"]:
         _write(arguments.json, document)
         _say(f"written to {arguments.json}")
+    if document["stopped"]:
+        return 130
     return 1 if any(row["contender"] == "annx" and row["wrong"] for row in document["rows"]) else 0
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs `annx bench` on `argv` and returns the exit code.
 
-    0: done. 1: a result of annx is wrong, something is slower, or an error that is printed.
-    2: wrong arguments.
+    0: done. 1: a result of annx is wrong, or something is slower. 2: wrong arguments, or an error
+    that is printed. 130: stopped by Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
+    try:
+        return _command(arguments, argv)
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        print(f"annx bench: {error}", file=sys.stderr)
+        return 2
+
+
+def _command(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if arguments.command == "report":
         from .report import report
 

@@ -15,6 +15,7 @@ from typing import Any
 from .builds import Build
 from .cases import Case
 from .decide import THRESHOLD, Launch, Unit, Verdict, decide, decide_apart
+from .machine import facts
 from .stats import median
 from .worker import BOOT
 
@@ -52,6 +53,7 @@ class Process:
             [*build.command(), "-c", BOOT, str(TOOL)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**build.environment(), "PYTHONHASHSEED": str(hash_seed)},
+            start_new_session=True,  # Ctrl-C is for the parent, whose end of the pipe ends it
         )  # fmt: skip
         self.label = build.label
         self.about = self.ask("start", threads=plan.threads, target=plan.target, cpu=cpu)
@@ -126,12 +128,15 @@ def measure_launch(
     plan: Plan,
     rng: random.Random,
     into: dict[str, Measured],
+    about: dict[str, Any],
     slow: float = 0.0,
 ) -> None:
-    """One pair of processes through all cases; `slow` is injected into head."""
+    """One pair of processes through all cases; `slow` is injected into head. What the processes
+    say of themselves goes into `about`."""
     # The layout of the interpreter's dicts is not the builds' doing: one for both.
     hash_seed = rng.randrange(1 << 32)
     with Process(base, plan, hash_seed) as a, Process(head, plan, hash_seed) as b:
+        about.update(base=a.about, head=b.about)
         for case in cases:
             measured = into.setdefault(case.id, Measured())
             if measured.failure:
@@ -150,14 +155,27 @@ def measure_launch(
 
 
 def compare_builds(
-    cases: Sequence[Case], base: Build, head: Build, plan: Plan, say: Say, slow: float = 0.0
+    cases: Sequence[Case],
+    base: Build,
+    head: Build,
+    plan: Plan,
+    say: Say,
+    slow: float = 0.0,
+    found: dict[str, Measured] | None = None,
+    about: dict[str, Any] | None = None,
 ) -> dict[str, Measured]:
-    """Measures all cases; what is not plainly the same is measured again before it is judged."""
+    """Measures all cases; what is not plainly the same is measured again before it is judged.
+
+    `found` and `about` are filled as it goes, for who may be interrupted.
+    """
     rng = random.Random(plan.seed)
-    found: dict[str, Measured] = {}
+    found = {} if found is None else found
+    about = {} if about is None else about
     for launch in range(plan.launches):
         say(f"launch {launch + 1} of {plan.launches}")
-        measure_launch(cases, base, head, plan, rng, found, slow)
+        measure_launch(cases, base, head, plan, rng, found, about, slow)
+        if launch == 0 and (why := about["base"]["uncounted"] or about["head"]["uncounted"]):
+            say(f"note: instructions are not counted here ({why}); times alone decide")
     # Few looks: who looks after every launch finds a change sooner or later.
     for look, launches in enumerate(plan.more):
         settled = {"same"} if look == 0 else {"same", "slower", "faster"}
@@ -170,7 +188,7 @@ def compare_builds(
         if again:
             say(f"{launches} launches more for {len(again)} cases")
         for _ in range(launches if again else 0):
-            measure_launch(again, base, head, plan, rng, found, slow)
+            measure_launch(again, base, head, plan, rng, found, about, slow)
     return found
 
 
@@ -189,13 +207,24 @@ def compare(
 ) -> tuple[int, dict[str, Any]]:
     """Prints the verdicts; returns the exit code and the document.
 
-    The code is 1 where a case is slower or head alone cannot run it, else 0.
+    The code is 1 where a case is slower or head alone cannot run it, else 0; 130 where Ctrl-C ended
+    it, after the verdicts on what was measured.
     """
     say(f"base {base.label}, head {head.label}; {len(cases)} cases, {plan.threads} thread(s)")
-    found = compare_builds(cases, base, head, plan, say)
+    found: dict[str, Measured] = {}
+    about: dict[str, Any] = {}
+    stopped = False
+    try:
+        compare_builds(cases, base, head, plan, say, found=found, about=about)
+    except KeyboardInterrupt:
+        stopped = True
+        say("\nstopped: what follows is judged by what was measured until now")
     rows: list[dict[str, Any]] = []
     for case in cases:
-        measured = found[case.id]
+        measured = found.get(case.id, Measured())
+        if not measured.failure and not measured.launches:
+            rows.append({"case": case.id, "flag": "unclear", "failure": "not measured"})
+            continue
         if measured.failure:
             say(f"{case.id:<52} not compared: {measured.failure}")
             rows.append({"case": case.id, "flag": "failed", "failure": measured.failure})
@@ -206,8 +235,16 @@ def compare(
             say(verdict_line(case.id, verdict))
     slower = _count_flags(rows, say)
     broken = [r for r in rows if r["flag"] == "failed" and r["failure"].startswith(head.label)]
-    document = {"base": base.label, "head": head.label, "plan": asdict(plan), "rows": rows}
-    return int(bool(slower or broken)), document
+    document = {
+        "base": base.label, "head": head.label, "machine": machine(), "builds": about,
+        "plan": asdict(plan), "stopped": stopped, "rows": rows,
+    }  # fmt: skip
+    return 130 if stopped else int(bool(slower or broken)), document
+
+
+def machine() -> dict[str, Any]:
+    """Where it ran and when; compilers are those of the builds."""
+    return {k: v for k, v in facts().items() if k not in ("annx", "commit", "compiler", "targets")}
 
 
 def compare_documents(

@@ -59,6 +59,15 @@ class Counter:
             os.close(self._file)
 
 
+def absence() -> str:
+    """Why there is no counter of instructions; "" where there is one."""
+    try:
+        Counter().close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
 def counter() -> Counter | None:
     """A counter of instructions, or None where there is none."""
     try:

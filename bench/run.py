@@ -12,7 +12,7 @@ from typing import Any
 
 from . import machine, peers
 from .cases import Case
-from .problem import Contender, Problem, arrays_of, build, error_of, peer_of
+from .problem import Contender, Maker, Problem, arrays_of, build, error_of, peer_of
 from .stats import geometric_mean, quantile
 from .timing import Effort, time_contenders
 
@@ -29,6 +29,7 @@ class Options:
     targets: Sequence[str] = ()
     effort: Effort = field(default_factory=Effort)
     seed: int = 0
+    every: bool = False  # a line for each contender
 
 
 @contextmanager
@@ -56,8 +57,11 @@ def check_targets(names: Sequence[str]) -> None:
 def run(cases: Sequence[Case], options: Options, say: Say = lambda line: None) -> dict[str, Any]:
     """Runs `cases` and returns the document that --json writes.
 
+    Ctrl-C ends it with what was measured until then: `stopped` is true. A case that raises is a
+    wrong one, and the run goes on.
+
     Raises:
-        ValueError: a case, peer or target does not exist.
+        ValueError: a peer or target does not exist, or a number of threads cannot be had.
     """
     import annx
 
@@ -74,6 +78,7 @@ def run(cases: Sequence[Case], options: Options, say: Say = lambda line: None) -
         "peaks": [],
         "rows": [],
         "notes": notes,
+        "stopped": False,
     }
     for line in notes:
         say(f"note: {line}")
@@ -81,29 +86,43 @@ def run(cases: Sequence[Case], options: Options, say: Say = lambda line: None) -
     width = max(NAME_WIDTH, min(NAME_WIDTH_MOST, longest))
     control = machine.Control()
     rng = random.Random(options.seed)
-    for threads in options.threads:
-        with peers.threads(threads, against) as thread_notes:
-            for line in thread_notes:
-                notes.append(line)
-                say(f"note: {line}")
-            control.use_threads(threads)
-            peaks = {}
-            for target in targets:
-                with on_target(target):
-                    peaks[target] = machine.measure_peaks(target, threads, time.perf_counter_ns)
-                document["peaks"].append(peaks[target].as_dict())
-                say(_peaks_line(peaks[target]))
-            say("")
-            say(_header(against, width))
-            for case in cases:
-                rows = run_case(case, threads, targets, against, peaks, control, options, rng)
-                document["rows"] += rows
-                for row in rows:
-                    if row["contender"] == "annx":
-                        say(_line(row, against, targets, width))
-                for row in rows:
-                    if row["wrong"]:
-                        say(f"  wrong: {row['contender']}: {row['wrong']}; not timed")
+    done = 0
+    try:
+        for threads in options.threads:
+            with peers.threads(threads, against) as thread_notes:
+                for line in thread_notes:
+                    notes.append(line)
+                    say(f"note: {line}")
+                control.use_threads(threads)
+                peaks = {}
+                for target in targets:
+                    with on_target(target):
+                        peaks[target] = machine.measure_peaks(target, threads, time.perf_counter_ns)
+                    document["peaks"].append(peaks[target].as_dict())
+                    say(_peaks_line(peaks[target]))
+                say("")
+                say(_header(against, width))
+                for case in cases:
+                    try:
+                        rows = run_case(
+                            case, threads, targets, against, peaks, control, options, rng
+                        )
+                    except Exception as error:
+                        rows = [{**_about(case, "annx", targets[0], threads), "ratio": {},
+                                 "wrong": _raised(error), "control_ns": 0.0}]  # fmt: skip
+                    document["rows"] += rows
+                    done += 1
+                    for row in rows:
+                        if row["contender"] == "annx" or options.every:
+                            say(_line(row, against, targets, width))
+                    for row in rows:
+                        if row["wrong"]:
+                            say(f"  wrong: {row['contender']}: {row['wrong']}; not timed")
+    except KeyboardInterrupt:
+        document["stopped"] = True
+        notes.append(f"stopped after {done} of {len(cases) * len(options.threads)} cases")
+        say("")
+        say(f"note: {notes[-1]}")
     settle_controls(document["rows"], control)
     document["control"] = control.summary([row["control"] for row in document["rows"]])
     for line in summary(document):
@@ -118,21 +137,45 @@ def settle_controls(rows: list[dict[str, Any]], control: machine.Control) -> Non
         row["control"] = own / control.quiet(row["threads"]) if own else 1.0
 
 
+def _about(case: Case, contender: str, target: str, threads: int) -> dict[str, Any]:
+    return {
+        "case": case.id, "suite": case.suite, "label": case.label, "contender": contender,
+        "target": target, "threads": threads, "error": None, "wrong": "",
+    }  # fmt: skip
+
+
+def _raised(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"raised {type(error).__name__}: {text}" if text else f"raised {type(error).__name__}"
+
+
+def _made(maker: Maker) -> Contender | None:
+    """What `maker` makes; where it raises, a contender whose calls raise that."""
+    try:
+        made = maker()
+    except Exception as error:
+        raised = error
+
+        def call() -> None:
+            raise raised
+
+        return Contender(call)
+    return Contender(made) if made is not None and not isinstance(made, Contender) else made
+
+
 def contenders_of(
     problem: Problem, targets: Sequence[str], against: Sequence[str]
 ) -> Iterator[tuple[str, str, Contender]]:
     """(contender, target, what to call) for annx on every target, then for every peer."""
     for target in targets:
-        made = problem.makers["annx"]()
-        if made is None:
-            continue
-        contender = made if isinstance(made, Contender) else Contender(made)
-        yield "annx", target, contender
+        contender = _made(problem.makers["annx"])
+        if contender is not None:
+            yield "annx", target, contender
     for peer in against:
         for name, maker in problem.makers.items():
-            made = maker() if peer_of(name) == peer else None
-            if made is not None:
-                yield name, "", made if isinstance(made, Contender) else Contender(made)
+            contender = _made(maker) if peer_of(name) == peer else None
+            if contender is not None:
+                yield name, "", contender
 
 
 def run_case(
@@ -156,16 +199,19 @@ def run_case(
     about: dict[str, dict[str, Any]] = {}
     for name, target, contender in contenders_of(problem, targets, against):
         key = f"{name} {target}".strip()
-        row: dict[str, Any] = {
-            "case": case.id, "suite": case.suite, "label": case.label, "contender": name,
-            "target": target, "threads": threads, "error": None, "wrong": "",
-        }  # fmt: skip
-        if expected is not None:
-            with on_target(target or targets[0]):
-                result = contender.result() if contender.result else contender.call()
-            row["error"] = error_of(arrays_of(result), expected)
-            if not row["error"] <= problem.tolerance:
-                row["wrong"] = f"error {row['error']:.1e} is above {problem.tolerance:.0e}"
+        row = _about(case, name, target, threads)
+        if contender.measure is None:
+            try:
+                with on_target(target or targets[0]):
+                    answer = contender.result if expected is not None else None
+                    result = (answer or contender.call)()
+                if expected is not None:
+                    row["error"] = error_of(arrays_of(result), expected)
+            except Exception as error:
+                row["wrong"] = _raised(error)
+            else:
+                if expected is not None and not row["error"] <= problem.tolerance:
+                    row["wrong"] = f"error {row['error']:.1e} is above {problem.tolerance:.0e}"
         about[key] = row
         if not row["wrong"]:
             ready[key] = contender
@@ -268,26 +314,40 @@ def _peaks_line(peaks: machine.Peaks) -> str:
     )
 
 
+def span(low: float, high: float) -> str:
+    """Two durations in the unit of the longer one."""
+    for unit, size in (("s ", 1e9), ("ms", 1e6), ("us", 1e3), ("ns", 1.0)):
+        if high >= size or unit == "ns":
+            break
+    return f"{low / size:.3g}-{high / size:.3g} {unit}"
+
+
 def _header(against: Sequence[str], width: int) -> str:
-    cells = ["annx".rjust(10), "GF/s".rjust(7), "GB/s".rjust(7), "of roof".rjust(8)]
+    cells = ["median".rjust(10), "minimum".rjust(10), "quartiles".rjust(15), "GF/s".rjust(7),
+             "GB/s".rjust(7), "of roof".rjust(8), "error".rjust(8)]  # fmt: skip
     cells += [f"vs {name}".rjust(max(9, len(name) + 3)) for name in against]
     return f"{'case':<{width}} " + " ".join(cells)
 
 
 def _line(row: dict[str, Any], against: Sequence[str], targets: Sequence[str], width: int) -> str:
-    at = f" @{row['target']}" if len(targets) > 1 else ""
+    mine = row["contender"] == "annx"
+    at = f" @{row['target']}" if len(targets) > 1 and mine else ""
     room = width - len(at)
-    name = (row["case"] if len(row["case"]) <= room else row["case"][: room - 1] + "…") + at
+    name = row["case"] if mine else f"    {row['contender']}"
+    name = (name if len(name) <= room else name[: room - 1] + "…") + at
     if "median_ns" not in row:
         return f"{name:<{width}} not timed"
     roof = row.get("percent_of_peak" if row.get("bound") == "compute" else "percent_of_stream")
     cells = [
         duration(row["median_ns"]).rjust(10),
+        duration(row["min_ns"]).rjust(10),
+        span(row["q1_ns"], row["q3_ns"]).rjust(15),
         (f"{row['gflops']:.1f}" if "gflops" in row else "").rjust(7),
         (f"{row['gbps']:.1f}" if "gbps" in row else "").rjust(7),
         (f"{roof:.0f} %" if roof is not None else "").rjust(8),
+        (f"{row['error']:.0e}" if row["error"] is not None else "").rjust(8),
     ]
-    for other in against:
+    for other in against if mine else ():
         ratio = row["ratio"].get(other)
         cells.append((f"{ratio:.2f}x" if ratio else "-").rjust(max(9, len(other) + 3)))
     return f"{name:<{width}} " + " ".join(cells)

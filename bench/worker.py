@@ -13,9 +13,9 @@ import time
 from typing import Any
 
 from .cases import parse_case
-from .instructions import counter
+from .instructions import absence, counter
 from .problem import Contender, build, module
-from .timing import sample, warm
+from .timing import warm
 
 # Loads this package under a name of its own, so that the build under test is `annx`.
 BOOT = """
@@ -35,7 +35,6 @@ class Worker:
         self.contender = Contender(lambda: None)
         self.before = self.contender
         self.instructions = counter()
-        self.control: Any = None
 
     def start(self, threads: int, target: str, cpu: int | None) -> dict[str, Any]:
         if cpu is not None:
@@ -45,8 +44,13 @@ class Worker:
         annx.set_num_threads(threads)
         if target:
             annx._core.set_target(target)
-        self.control = getattr(annx._core, "bench_reference_gemm", None)
-        return {"version": annx.__version__, "target": annx._core.active_target()}
+        return {
+            "version": annx.__version__,
+            "compiler": annx._core.build_info()["compiler"],
+            "target": annx._core.active_target(),
+            "threads": threads,
+            "uncounted": absence(),
+        }
 
     def prepare(self, suite: str, line: str, warm_ns: float) -> dict[str, Any]:
         case = parse_case(line, suite)
@@ -84,11 +88,6 @@ class Worker:
             return {"instructions": None}
         call = self.contender.call
         return {"instructions": min(self.instructions.count(call) for _ in range(5))}
-
-    def drift(self) -> dict[str, Any]:
-        if self.control is None:
-            return {"ns": 0.0}
-        return {"ns": sample(lambda: self.control(1), 2)}
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import annx
 import numpy as np
 import pytest
 from annx import _core, cli
+from annx.bench import cli as bench_cli
 from annx.bench import machine, peers, run, timing
 from annx.bench.cases import SHAPES, SUITES, Case, load_suite, parse_case, select
 from annx.bench.problem import Contender, Problem, arrays_of, build, error_of
@@ -389,6 +390,101 @@ def test_a_wrong_result_is_not_timed(no_probes: None, monkeypatch: pytest.Monkey
     assert any(line.startswith("  wrong: numpy") for line in lines)
 
 
+def test_who_raises_is_not_timed_and_the_run_goes_on(
+    no_probes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise RuntimeError("no such\nkernel")
+
+    right = {"annx": lambda: lambda: np.ones(3)}
+    problems = {
+        "nn": Problem(makers={**right, "numpy": broken}, reference=lambda: [np.ones(3)]),
+        "nt": Problem(makers={**right, "numpy": lambda: broken}),
+        "tn": Problem(makers={"annx": lambda: broken}),
+    }
+
+    def build(case: Case) -> Problem:
+        if case.kind == "no":
+            raise ValueError("expected a kind")
+        return problems[case.kind]
+
+    monkeypatch.setattr(run, "build", build)
+    lines: list[str] = []
+    options = run.Options(against=["numpy"], effort=QUICK)
+    cases = [Case("gemm", kind) for kind in ("no", "nn", "nt", "tn")]
+    document = run.run(cases, options, lines.append)
+    wrong = [(r["case"][-2:], r["contender"], r["wrong"]) for r in document["rows"]]
+    assert wrong == [
+        ("no", "annx", "raised ValueError: expected a kind"),
+        ("nn", "annx", ""),
+        ("nn", "numpy", "raised RuntimeError: no such kernel"),
+        ("nt", "annx", ""),
+        ("nt", "numpy", "raised RuntimeError: no such kernel"),
+        ("tn", "annx", "raised RuntimeError: no such kernel"),
+    ]
+    timed = [r["case"][-2:] for r in document["rows"] if "median_ns" in r]
+    assert timed == ["nn", "nt"]
+    assert "  wrong: numpy: raised RuntimeError: no such kernel; not timed" in lines
+    assert not document["stopped"]
+
+
+def test_interrupting_a_run_keeps_what_was_measured(
+    no_probes: None, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    whole = run.run_case
+    began: list[str] = []
+
+    def run_case(case: Case, *rest: Any) -> Any:
+        began.append(case.id)
+        if len(began) == 3:
+            raise KeyboardInterrupt
+        return whole(case, *rest)
+
+    monkeypatch.setattr(run, "run_case", run_case)
+    path = tmp_path / "x.json"
+    arguments = ["run", "overhead", "-k", "n=8", "--seconds", "0.001", "--json", str(path)]
+    before = annx.num_threads()
+    assert cli.main(["bench", *arguments]) == 130
+    assert annx.num_threads() == before
+    document = json.loads(path.read_text())
+    assert [row["case"] for row in document["rows"]] == began[:2]
+    assert all(row["control"] > 0 and row["median_ns"] > 0 for row in document["rows"])
+    assert document["stopped"]
+    assert document["notes"] == ["stopped after 2 of 4 cases"]
+    began[:] = ["", ""]
+    path.unlink()
+    assert cli.main(["bench", *arguments]) == 130
+    assert not path.exists(), "nothing was measured"
+
+
+def test_the_table_has_every_figure(no_probes: None) -> None:
+    lines: list[str] = []
+    options = run.Options(against=["numpy"], effort=QUICK, every=True)
+    document = run.run(select(load_suite("gemm"), "fc1 one image"), options, lines.append)
+    header = next(i for i, line in enumerate(lines) if line.startswith("case "))
+    columns = ["median", "minimum", "quartiles", "GF/s", "GB/s", "of roof", "error", "vs numpy"]
+    assert lines[header].split("  ")[0] == "case"
+    assert [c for c in columns if c in lines[header]] == columns
+    for row, line in zip(document["rows"], lines[header + 1 :], strict=False):
+        own = row["contender"] == "annx"
+        assert line.strip().startswith(row["case"] if own else "numpy")
+        for shown in (
+            run.duration(row["median_ns"]), run.duration(row["min_ns"]),
+            run.span(row["q1_ns"], row["q3_ns"]), f"{row['gflops']:.1f}", f"{row['error']:.0e}",
+        ):  # fmt: skip
+            assert shown in line
+        assert line.endswith(f"{row['ratio']['numpy']:.2f}x" if own else f"{row['error']:.0e}")
+    assert run.span(950.0, 1050.0) == "0.95-1.05 us"
+    assert run.span(0.5, 3.0) == "0.5-3 ns"
+
+
+def test_a_name_given_twice_counts_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "run", "norm", "norm", "--list", "-k", "chargpt"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert bench_cli._counts("2,1,2") == [2, 1]
+    assert bench_cli._names("numpy, torch,numpy") == ["numpy", "torch"]
+
+
 def test_a_peer_of_several_ways_counts_by_its_fastest() -> None:
     made = dict.fromkeys(("annx", "numpy", "numpy:fast", "torch"), lambda: lambda: None)
     found = list(run.contenders_of(Problem(makers=dict(made)), ["avx2"], ["numpy"]))
@@ -447,9 +543,9 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "run", "nosuch"]) == 1
-    assert "annx: expected a suite among gemm" in capsys.readouterr().err
-    assert cli.main(["bench", "run", "gemm", "-k", "nosuch"]) == 1
+    assert cli.main(["bench", "run", "nosuch"]) == 2
+    assert "annx bench: expected a suite among gemm" in capsys.readouterr().err
+    assert cli.main(["bench", "run", "gemm", "-k", "nosuch"]) == 2
     assert "no case of gemm contains 'nosuch'" in capsys.readouterr().err
     for wrong in (["--threads", "0"], ["--threads", "x"], ["--nosuch"]):
         with pytest.raises(SystemExit) as left:

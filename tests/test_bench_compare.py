@@ -129,6 +129,35 @@ def test_builds_are_compared_in_processes_of_their_own(tmp_path: pathlib.Path) -
     assert all(row["flag"] != "failed" for row in document["rows"]), document
     assert code == int(any(row["flag"] == "slower" for row in document["rows"]))
     assert json.loads(json.dumps(document))["head"] == head.label
+    assert {"cpu", "date", "system"} <= set(document["machine"])
+    assert document["builds"]["head"]["compiler"] == _core.build_info()["compiler"]
+    said = any("instructions are not counted here (" in line for line in lines)
+    assert said == (counter() is None)
+
+
+def test_interrupting_compare_judges_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = [([100.0] * 5, [100.0] * 5)] * 2
+    about = {"base": {"uncounted": ""}, "head": {"uncounted": ""}}
+    launches: list[int] = []
+
+    def measure_launch(
+        cases: Any, a: Any, b: Any, plan: Any, rng: Any, into: Any, say: Any, slow: Any
+    ) -> None:
+        say.update(about)
+        launches.append(1)
+        if len(launches) == 3:
+            raise KeyboardInterrupt
+        into.setdefault(cases[0].id, compare.Measured()).launches.append(flat)
+
+    monkeypatch.setattr(compare, "measure_launch", measure_launch)
+    cases = load_suite("gemm")[:2]
+    installed = builds.Build("installed")
+    lines: list[str] = []
+    code, document = compare.compare(cases, installed, installed, compare.Plan(), lines.append)
+    assert code == 130
+    assert document["stopped"]
+    assert [row["flag"] for row in document["rows"]] == ["same", "unclear"]
+    assert lines[-1] == "1 the same, 0 slower, 0 faster, 1 unclear"
 
 
 def test_a_case_that_head_cannot_run_fails() -> None:
@@ -186,12 +215,12 @@ def test_stored_runs_are_compared(tmp_path: pathlib.Path, capsys: Any) -> None:
     other["rows"][0]["target"] = "avx512"
     (tmp_path / "other.json").write_text(json.dumps(other))
     for more in ([paths[0], str(tmp_path / "other.json")], [*paths, "-k", "nowhere"]):
-        assert cli.main(["bench", "compare", *more]) == 1
+        assert cli.main(["bench", "compare", *more]) == 2
         assert "expected runs that share a case" in capsys.readouterr().err
-    assert cli.main(["bench", "compare", paths[0], "installed"]) == 1
+    assert cli.main(["bench", "compare", paths[0], "installed"]) == 2
     assert "expected two JSON files or none" in capsys.readouterr().err
     (tmp_path / "a.json").write_text("{}")
-    assert cli.main(["bench", "compare", *paths]) == 1
+    assert cli.main(["bench", "compare", *paths]) == 2
     assert "expected JSON of annx bench run, schema 1" in capsys.readouterr().err
 
 
@@ -401,10 +430,10 @@ def test_a_document_that_lacks_something_is_named(tmp_path: pathlib.Path, capsys
         ({**whole, "rows": [{}]}, "row 0 lacks 'case'"),
     ):
         path.write_text(json.dumps(lacking))
-        assert cli.main(["bench", "report", str(path)]) == 1
+        assert cli.main(["bench", "report", str(path)]) == 2
         assert message in capsys.readouterr().err
     path.write_bytes(b"\xff\xfe")
-    assert cli.main(["bench", "report", str(path)]) == 1
+    assert cli.main(["bench", "report", str(path)]) == 2
     assert "expected JSON of annx bench run" in capsys.readouterr().err
 
 
@@ -430,7 +459,7 @@ def test_wrong_arguments_are_found_before_anything_is_measured(
 
 def test_errors_of_workers_are_printed(capsys: Any) -> None:
     target = ["--target", "vax"]
-    assert cli.main(["bench", "compare", "installed", "installed", *target]) == 1
+    assert cli.main(["bench", "compare", "installed", "installed", *target]) == 2
     assert "expected a target among scalar" in capsys.readouterr().err
     assert issubclass(compare.Failed, OSError), "which the console script prints"
 

@@ -84,7 +84,7 @@ def test_memory_of_a_step(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[
 
 
 def test_memory_is_for_training_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "run", "gemm", "--memory"]) == 1
+    assert cli.main(["bench", "run", "gemm", "--memory"]) == 2
     assert "expected training steps of the suite e2e" in capsys.readouterr().err
 
 
@@ -116,5 +116,5 @@ def test_a_listing_that_fails_is_named(
 
 
 def test_listings_of_unknown_peers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "listing", "--against", "caffe"]) == 1
+    assert cli.main(["bench", "listing", "--against", "caffe"]) == 2
     assert "expected peers among torch, keras but got 'caffe'" in capsys.readouterr().err
