@@ -59,7 +59,7 @@ def _frame(x: Axis, y: Axis, width: int, bottom: int) -> list[str]:
     return parts
 
 
-def _roofs(peaks: Document, x: Axis, y: Axis, width: int) -> list[str]:
+def _roofs(peaks: Document, x: Axis, y: Axis) -> list[str]:
     left, right, floor = 10**x.low, 10**x.high, 10**y.low
     peak = peaks["gflops"]
     parts = []
@@ -73,23 +73,37 @@ def _roofs(peaks: Document, x: Axis, y: Axis, width: int) -> list[str]:
             f'<line class="roof" x1="{x(start)}" y1="{y(start * rate)}" x2="{x(end)}" '
             f'y2="{y(end * rate)}"><title>{name}: {rate:.0f} GB/s</title></line>'
         )
-    # Named where they stand apart: the fastest on the left, the slowest on the right.
+    return [*parts, _peak_line(peaks, x, y)]
+
+
+def _peak_line(peaks: Document, x: Axis, y: Axis) -> str:
+    peak = peaks["gflops"]
+    knee = max(10**x.low, peak / peaks["bandwidth"][0][1])
+    return (
+        f'<line class="roof peak" x1="{x(knee)}" x2="{x(10**x.high)}" y1="{y(peak)}" '
+        f'y2="{y(peak)}"/>'
+    )
+
+
+def _roof_names(peaks: Document, x: Axis, y: Axis) -> list[str]:
+    """Drawn last, where roofs stand apart: over the peak's left end, left of the fastest memory,
+    right of the slowest."""
+    peak = peaks["gflops"]
+    left, floor = 10**x.low, 10**y.low
+    knee = max(left, peak / peaks["bandwidth"][0][1])
+    parts = [
+        f'<text class="note" x="{x(knee) + 2}" y="{y(peak) - 9}">fma peak {peak:.0f} GFLOP/s</text>'
+    ]
     for rate, name, anchor, shift in (
         (peaks["bandwidth"][0][1], LEVELS[0], "end", -8),
         (peaks["bandwidth"][-1][1], "memory", "start", 8),
     ):
-        at = max(left, floor / rate) * 4
+        at = max(left, floor / rate) * (4 if anchor == "end" else 1.25)
         if at < peak / rate:
             parts.append(
-                f'<text class="note" x="{x(at) + shift}" y="{y(at * rate)}" '
+                f'<text class="note" x="{x(at) + shift}" y="{y(at * rate) + 4}" '
                 f'text-anchor="{anchor}">{name} {rate:.0f} GB/s</text>'
             )
-    knee = peak / peaks["bandwidth"][0][1]
-    parts.append(
-        f'<line class="roof peak" x1="{x(max(left, knee))}" x2="{x(right)}" y1="{y(peak)}" '
-        f'y2="{y(peak)}"/><text class="note" x="{width - 22}" y="{y(peak) - 8}" '
-        f'text-anchor="end">fma peak {peak:.0f} GFLOP/s</text>'
-    )
     return parts
 
 
@@ -106,7 +120,7 @@ def roofline(document: Document, threads: int, target: str) -> str:
     top = max(peaks["gflops"], *(p[1] for p in points)) * 1.7
     y = Axis(max(0.02, min(p[1] for p in points) / 1.6), top, height - 46, 16)
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Roofline">']
-    parts += _frame(x, y, width, height - 46) + _roofs(peaks, x, y, width)
+    parts += _frame(x, y, width, height - 46) + _roofs(peaks, x, y)
     for intensity, rate, row in sorted(points, key=lambda p: p[2]["contender"] == "annx"):
         who = peer_of(row["contender"])
         parts.append(
@@ -115,6 +129,7 @@ def roofline(document: Document, threads: int, target: str) -> str:
             f"{escape(row['contender'])}: {_named(row)}\n{duration(row['median_ns'])}, "
             f"{rate:.3g} GFLOP/s, {row['gbps']:.3g} GB/s</title></circle>"
         )
+    parts += _roof_names(peaks, x, y)
     parts.append(
         f'<text class="axis" x="{(62 + width) / 2}" y="{height - 6}" text-anchor="middle">'
         "operations a byte</text>"

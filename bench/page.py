@@ -50,14 +50,14 @@ def _cards(found: Sequence[Mean]) -> str:
     for suite in dict.fromkeys(mean.suite for mean in found):
         first, *others = [mean for mean in found if mean.suite == suite]
         more = "".join(
-            f"<br><b>{mean.value:.2f}×</b> {NAMES[mean.peer]}, ahead on {mean.ahead} of "
+            f"<br><b>{mean.value:.2f}×</b> {NAMES[mean.peer]}, ahead on {mean.ahead}&nbsp;of&nbsp;"
             f"{len(mean.ratios)}"
             for mean in others
         )
         parts.append(
             f'<a class="card" href="#{suite}"><div class="small">{escape(TITLES[suite])}</div>'
             f'<div class="big {"good" if first.value >= 1 else "bad"}">{first.value:.2f}×</div>'
-            f'<div class="small">{NAMES[first.peer]}, ahead on {first.ahead} of '
+            f'<div class="small">{NAMES[first.peer]}, ahead on {first.ahead}&nbsp;of&nbsp;'
             f"{len(first.ratios)}{more}</div></a>"
         )
     return "".join([*parts, "</div>"])
@@ -85,7 +85,9 @@ def _cells(row: Row, many: bool, peers: Sequence[str]) -> list[tuple[str, str]]:
     spread = (row["q3_ns"] - row["q1_ns"]) / row["median_ns"]
     doubt = '<span title="the control was slow">⚠</span> ' if row["control"] > DOUBT else ""
     cells.append((str(row["median_ns"]), doubt + duration(row["median_ns"])))
-    cells.append((str(spread), f"{100 * spread:.0f} %"))
+    cells.append((str(row["min_ns"]), duration(row["min_ns"])))
+    quartiles = f"{duration(row['q1_ns'])} to {duration(row['q3_ns'])}"
+    cells.append((str(spread), f'<span title="{quartiles}">{100 * spread:.0f} %</span>'))
     for key in ("gflops", "gbps"):
         value = row.get(key)
         cells.append((str(value or 0), f"{value:.1f}" if value else ""))
@@ -105,8 +107,8 @@ def table(document: Document, suite: str) -> str:
     rows = [r for threads, target in every for r in own_rows(document, threads, target)]
     rows = [row for row in rows if row["suite"] == suite]
     peers = [peer for peer in PEERS if any(peer in row.get("ratio", {}) for row in rows)]
-    heads = ["case", *(["where"] if len(every) > 1 else []), "median", "middle half", "GFLOP/s"]
-    heads += ["GB/s", "of the roof", *(f"× {NAMES[peer]}" for peer in peers), "error"]
+    heads = ["case", *(["where"] if len(every) > 1 else []), "median", "minimum", "middle half"]
+    heads += ["GFLOP/s", "GB/s", "of the roof", *(f"× {NAMES[peer]}" for peer in peers), "error"]
     parts = ['<table class="sortable"><thead><tr>']
     parts += [f"<th>{escape(head)}</th>" for head in heads]
     parts.append("</tr></thead><tbody>")

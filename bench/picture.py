@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .problem import peer_of
-from .report import TITLES, Document, group_name, groups, means, roofline_points, rows_of
+from .report import NAMES, TITLES, Document, group_name, groups, means, roofline_points, rows_of
 
 COLOURS = {
     "annx": "#c2410c", "torch": "#2563eb", "torch-compile": "#0891b2", "numpy": "#7c3aed",
@@ -33,7 +33,16 @@ def picture(document: Document, path: Path) -> None:
         mine = [(x, y) for x, y, row in points if peer_of(row["contender"]) == who]
         xs, ys = zip(*mine, strict=True)
         order = 4 if who == "annx" else 3
-        left.scatter(xs, ys, s=26, alpha=0.75, label=who, color=COLOURS[who], lw=0, zorder=order)
+        left.scatter(
+            xs,
+            ys,
+            s=26,
+            alpha=0.75,
+            label=NAMES.get(who, who),
+            color=COLOURS[who],
+            lw=0,
+            zorder=order,
+        )
     if points:
         low, high = min(p[0] for p in points) / 2, max(p[0] for p in points) * 2
         for _, rate in peaks["bandwidth"]:
@@ -45,7 +54,7 @@ def picture(document: Document, path: Path) -> None:
         left.legend(frameon=False)
     left.set_title(f"{group_name(threads, target)}, fma peak {peak:.0f} GFLOP/s", loc="left")
     bars = means(document, threads, target)[::-1]
-    names = [f"{TITLES[m.suite]} / {m.peer}" for m in bars]
+    names = [f"{TITLES[m.suite]} / {NAMES[m.peer]}" for m in bars]
     colours = ["#16a34a" if m.value >= 1 else "#dc2626" for m in bars]
     right.barh(names, [m.value - 1 for m in bars], left=1, color=colours, height=0.62)
     for i, mean in enumerate(bars):
