@@ -279,7 +279,9 @@ thread_local GradObserver t_grad_observer = nullptr;
 }
 void set_grad_observer(GradObserver observer) { t_grad_observer = observer; }
 void note_grad_use(const Tensor& leaf, bool replaced) {
-  if (t_grad_observer) t_grad_observer(leaf, replaced);
+  if (!t_grad_observer) return;
+  ensure_meta(leaf);
+  t_grad_observer(leaf, replaced);
 }
 
 // One walk over the graph, from the last op to the first.

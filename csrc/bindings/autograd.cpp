@@ -65,6 +65,7 @@ void backward(py::handle outputs, py::handle gradients, bool retain_graph, bool 
 py::tuple grad(py::handle outputs, py::handle inputs, py::handle gradients, bool retain_graph,
                bool create_graph, bool allow_unused) {
   const TensorList wanted = tensor_list(inputs, "grad", "inputs");
+  for (const Tensor& t : wanted) note_look(t);
   const TensorList out = autograd::grad(
       tensor_list(outputs, "grad", "outputs"), wanted,
       gradients.is_none() ? TensorList() : tensor_list(gradients, "grad", "grad_outputs"),

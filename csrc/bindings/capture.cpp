@@ -19,6 +19,7 @@ struct Capture {
   py::list scopes;      // of each call of a module: the call around it, or -1, and the module
   py::list repeats;     // of each call of the host: the optimizer that it prepares, or None
   py::list optimizers;  // each once
+  py::list modules;     // those whose parts were listed, by parameters() for one
 };
 
 thread_local std::unique_ptr<Capture> t_capture;
@@ -43,6 +44,14 @@ PyObject* entry_of(const py::object& dict, PyObject* key) {
   return o;
 }
 
+// One of a module's registries; the module says what is missing where it has none.
+py::object registry_of(PyObject* module, const py::object& state, PyObject* key) {
+  PyObject* const o = PyDict_GetItemWithError(state.ptr(), key);
+  if (o) return py::reinterpret_borrow<py::object>(o);
+  if (PyErr_Occurred()) throw py::error_already_set();
+  return checked(PyObject_GetAttr(module, key));
+}
+
 struct Deeper {
   Deeper() {
     if (Py_EnterRecursiveCall(" while looking into a tree")) throw py::error_already_set();
@@ -60,7 +69,8 @@ void list_modules(PyObject* module, py::list& found, program::IdMap& met) {
   const py::object state = attributes_of(module);
   PyObject *name, *mark;
   Py_ssize_t place = 0;
-  while (PyDict_Next(entry_of(state, registry), &place, &name, &mark)) {
+  const py::object names = registry_of(module, state, registry);
+  while (PyDict_Next(names.ptr(), &place, &name, &mark)) {
     PyObject* const part = entry_of(state, name);
     if (part != Py_None) list_modules(part, found, met);
   }
@@ -99,12 +109,12 @@ py::tuple module_states(const py::list& modules) {
     PyObject* const edited = PyDict_GetItemWithError(state.ptr(), edits);
     states.push_back(edited ? told_by(edited) : 0);
     for (PyObject* const registry : registries) {
-      PyObject* const names = entry_of(state, registry);
+      const py::object names = registry_of(module.ptr(), state, registry);
       // Names of parameters and of buffers must not be mistaken for each other.
-      states.push_back(PyDict_Size(names));
+      states.push_back(PyDict_Size(names.ptr()));
       PyObject *name, *mark;
       Py_ssize_t place = 0;
-      while (PyDict_Next(names, &place, &name, &mark)) {
+      while (PyDict_Next(names.ptr(), &place, &name, &mark)) {
         PyObject* const t = entry_of(state, name);
         states.push_back(told_by(name));
         states.push_back(t == Py_None ? -1 : static_cast<int64_t>(tensor_of(t).storage()->id()));
@@ -197,6 +207,7 @@ py::tuple record_call(const py::object& function, const py::tuple& args, const p
   TensorList out;
   std::vector<char> tracked;
   const auto take = [&](const Tensor& t) {
+    note_look(t);
     out.push_back(t.detach());
     tracked.push_back(t.requires_grad());
   };
@@ -228,9 +239,10 @@ py::tuple record_call(const py::object& function, const py::tuple& args, const p
   py::list versions;
   for (const py::handle optimizer : capture.optimizers)
     versions.append(py::make_tuple(optimizer, optimizer.attr("_plan_version")));
-  // Those that were called, the owners, and all of their modules: a weight may have been read without a
-  // call of the module that holds it.
-  const py::list modules = modules_within(owners, capture.scopes);
+  // Those that were called, gone through, or are the owners, and all of their modules: a weight may have
+  // been read without a call of the module that holds it.
+  for (const py::handle owner : owners) capture.modules.append(owner);
+  const py::list modules = modules_within(capture.modules, capture.scopes);
   const py::tuple states = module_states(modules);
   return py::make_tuple(
       py::make_tuple(program, changes_state, tree, leaves, capture.scopes, capture.repeats,
@@ -286,6 +298,10 @@ void note_change(const Tensor& t) {
   if (Recorder* active = Recorder::active()) active->note_change(t);
 }
 
+void note_look(const Tensor& t) {
+  if (Recorder* active = Recorder::active()) active->note_change(t);
+}
+
 void bump_structure() { ++g_structure_epoch; }
 
 void init_capture(py::module_& m) {
@@ -295,6 +311,9 @@ void init_capture(py::module_& m) {
   m.def("structure_epoch", [] { return g_structure_epoch; });
   m.def("bump_structure", bump_structure);
   m.def("capturing", [] { return t_capture != nullptr; });
+  m.def("capture_note_module", [](const py::object& module) {
+    if (t_capture) t_capture->modules.append(module);
+  });
   m.def("capture_repeat", capture_repeat, "Has replays call a function at this place.");
   static PyMethodDef recorded = {
       "recorded_call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(recorded_call)),

@@ -93,6 +93,7 @@ py::tuple plan_states(const py::sequence& params, const py::dict& states, const 
   for (const py::handle& p : params) {
     ANNX_CHECK(is_tensor(p.ptr()), type, "plan_states", "expected Tensors");
     const Tensor& t = tensor_of(p.ptr());
+    autograd::note_grad_use(t);  // that there is none, too
     const autograd::Meta* meta = autograd::meta_of(t);
     if (!meta || !meta->grad.defined()) {
       idle.append(p);

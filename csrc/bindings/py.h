@@ -69,6 +69,8 @@ void init_program(py::module_& m);
 void check_readable(const Tensor& t, const char* what);
 // Tells captures that requires_grad or the hooks of t are about to change.
 void note_change(const Tensor& t);
+// While a call is captured: what follows depends on whether t, a leaf, requires a gradient.
+void note_look(const Tensor& t);
 // Tells captured calls that a module or parameter may have been changed.
 void bump_structure();
 void init_cuda(py::module_& m);

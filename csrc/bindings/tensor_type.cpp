@@ -254,7 +254,10 @@ PyObject* get_shape(PyObject* self, void*) { return dims_tuple(self_of(self).sha
 PyObject* get_ndim(PyObject* self, void*) { return PyLong_FromLong(self_of(self).dim()); }
 PyObject* get_dtype(PyObject* self, void*) { return dtype_object(self_of(self).dtype()); }
 PyObject* get_requires_grad(PyObject* self, void*) {
-  return PyBool_FromLong(self_of(self).requires_grad());
+  return guarded([&] {
+    note_look(self_of(self));
+    return PyBool_FromLong(self_of(self).requires_grad());
+  });
 }
 int set_requires_grad(PyObject* self, PyObject* value, void*) {
   return guarded([&]() -> PyObject* {
@@ -269,19 +272,18 @@ PyObject* get_is_leaf(PyObject* self, void*) {
   return PyBool_FromLong(autograd::is_leaf(self_of(self)));
 }
 PyObject* get_grad(PyObject* self, void*) {
-  const auto* m = autograd::meta_of(self_of(self));
-  if (!m) Py_RETURN_NONE;
-  autograd::note_grad_use(self_of(self));
-  return guarded([&] { return wrap(m->grad); });
+  return guarded([&]() -> PyObject* {
+    autograd::note_grad_use(self_of(self));
+    const auto* m = autograd::meta_of(self_of(self));
+    return m ? wrap(m->grad) : Py_NewRef(Py_None);
+  });
 }
 int set_grad(PyObject* self, PyObject* value, void*) {
   return guarded([&]() -> PyObject* {
     const Tensor& t = self_of(self);
     if (!value || value == Py_None) {
-      if (auto* m = autograd::meta_of(t)) {
-        autograd::note_grad_use(t, true);
-        m->grad = Tensor();
-      }
+      autograd::note_grad_use(t, true);
+      if (auto* m = autograd::meta_of(t)) m->grad = Tensor();
       return Py_None;
     }
     ANNX_CHECK(is_tensor(value), type, "grad", "expected a Tensor or None but got ",

@@ -68,6 +68,8 @@ class CallObserver {
   virtual void after(const OpCall& c) = 0;
   // A counter of the default random stream was drawn.
   virtual void drew(uint64_t seed, uint64_t counter) = 0;
+  // A stream of somebody's own was drawn from.
+  virtual void drew_apart() = 0;
   // Whether a Python number stands for one that differs from call to call.
   virtual bool varies(const Tensor& number) const = 0;
   // Something outside of kernels looks at values: the result cannot be made anew from a record.

@@ -281,6 +281,14 @@ void Recorder::drew(uint64_t seed, uint64_t counter) {
   draws_.insert(counter, program_->draws++);
 }
 
+void Recorder::drew_apart() {
+  refuse(
+      ErrorKind::runtime, "Generator",
+      "expected random numbers of the global stream inside a captured call, but a generator was "
+      "given, whose state a replay would not move on: leave it out, or draw outside and pass the "
+      "numbers as an argument");
+}
+
 void Recorder::reseeded() {
   refuse(ErrorKind::runtime, "jit",
          "expected no manual_seed inside a captured call: seed before it");

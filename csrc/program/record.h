@@ -38,7 +38,7 @@ class Recorder final : public CallObserver {
   // before.
   int set_region(int region);
 
-  // requires_grad or the hooks of a leaf are about to change.
+  // requires_grad or the hooks of a leaf were looked at, or are about to change.
   void note_change(const Tensor& leaf);
   // The random stream is set: a replay would not do that again.
   void reseeded();
@@ -47,6 +47,7 @@ class Recorder final : public CallObserver {
   void after(const OpCall& c) override;
   void drew(uint64_t seed, uint64_t counter) override;
   bool varies(const Tensor& number) const override;
+  void drew_apart() override;
   void depends_on_values(const char* op) override;
   void use_leaf(const Tensor& leaf, bool replaced);
 

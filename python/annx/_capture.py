@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 bump = _core.bump_structure
+_capture_note_module = _core.capture_note_module
 _capture_refuse = _core.capture_refuse
 _capture_repeat = _core.capture_repeat
 _module_states = _core.module_states
@@ -117,6 +118,12 @@ def record(
         return _record_call(function, args, kwargs, tensors, owners, lenient, prepared, take_apart)
     finally:
         active -= 1
+
+
+def note_module(module: Any) -> None:
+    """While a call is captured: replays must find this module, and all of its, as it is now."""
+    if active:
+        _capture_note_module(module)
 
 
 def refuse(why: str) -> None:

@@ -276,8 +276,11 @@ class Jitted:
         tensors: list[Tensor] = []
         constants: list[Any] = []
         values: list[Any] = []
+        arrays: dict[int, Tensor] = {}  # one tensor of an array that comes twice
         for leaf in leaves:
             value = _as_argument(leaf)
+            if value is not leaf and type(leaf) is np.ndarray:
+                value = arrays.setdefault(id(leaf), value)
             values.append(value)
             if isinstance(value, Tensor):
                 tensors.append(value)
@@ -322,6 +325,7 @@ class Jitted:
             owners += filter(_is_module, pytree.flatten((args, kwargs))[0])
         if self._owner is not None:
             owners.append(self._owner)
+        owners += _closed_over(self._function)
         recorded, outputs = _capture.record(
             self._function, args, kwargs, tensors, owners, self._lenient, False, take_apart
         )
@@ -366,6 +370,23 @@ class _Methods(dict[Jitted, Jitted]):
 def _is_module(value: Any) -> bool:
     """Whether its attributes tell when they change."""
     return hasattr(value, "_edited") and not isinstance(value, type)
+
+
+def _closed_over(function: Any) -> list[Any]:
+    """Modules that a function names, of its closure or its globals: it may read their weights."""
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return []
+    values = []
+    for cell in function.__closure__ or ():
+        try:
+            values.append(cell.cell_contents)
+        except ValueError:
+            continue  # not assigned yet
+    known = function.__globals__
+    values += [known[name] for name in code.co_names if name in known]
+    return [value for value in values if _is_module(value)]
 
 
 def _static_places(

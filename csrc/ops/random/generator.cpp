@@ -50,7 +50,7 @@ RandomState next_random_state() {
   if (!t_streams.empty()) {
     const RandomState s = t_streams.back();
     ++t_streams.back().counter;
-    if (observer) observer->depends_on_values("Generator");
+    if (observer) observer->drew_apart();
     return s;
   }
   const bool again = RandomNotes::source() != nullptr;

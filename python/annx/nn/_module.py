@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _Self = TypeVar("_Self", bound="Module")
 _recorded_call = _core.recorded_call
+_REGISTRIES = ("_parameter_names", "_buffer_names", "_module_names")
 
 
 def _indent(text: str) -> str:
@@ -85,9 +86,18 @@ class Module(Hookable, Trainable):
             else:
                 self._edited()
 
+    def __getattr__(self, name: str) -> Any:
+        if name in _REGISTRIES or name == "training":
+            raise AttributeError(
+                f"[{type(self).__name__}] expected super().__init__() as the first thing in "
+                "__init__ but it was not called"
+            )
+        # The error that brought us here: a property may have raised it.
+        return object.__getattribute__(self, name)
+
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        for registry in ("_parameter_names", "_buffer_names", "_module_names"):
+        for registry in _REGISTRIES:
             self.__dict__[registry].pop(name, None)
         self._edited()
 
@@ -124,7 +134,7 @@ class Module(Hookable, Trainable):
             raise KeyError(f"[{kind}] expected a name without dots but got {name!r}")
         if hasattr(Module, name):
             raise KeyError(f"[{kind}] expected a name that Module does not use but got {name!r}")
-        for other in ("_parameter_names", "_buffer_names", "_module_names"):
+        for other in _REGISTRIES:
             if other != registry:
                 state[other].pop(name, None)
         state[registry][name] = mark
@@ -191,6 +201,7 @@ class Module(Hookable, Trainable):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Gives the direct children with their names, each child once."""
+        _capture.note_module(self)
         seen: set[int] = set()
         for name in self._module_names:
             module = self.__dict__[name]
@@ -209,6 +220,7 @@ class Module(Hookable, Trainable):
         """Gives this module and all below it with their dotted names, parents first."""
         if memo is None:
             memo = set()
+            _capture.note_module(self)
         if self in memo:
             return
         if remove_duplicate:
@@ -228,12 +240,14 @@ class Module(Hookable, Trainable):
     def _named_members(
         self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool
     ) -> Iterator[tuple[str, Any]]:
+        if not recurse:
+            _capture.note_module(self)
         seen: set[int] = set()
         owners = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
         for owner_name, owner in owners:
             state = owner.__dict__
             dotted = owner_name + "." if owner_name else ""
-            for name in tuple(state[registry]):
+            for name in tuple(getattr(owner, registry)):
                 value = state[name]
                 if value is None or (remove_duplicate and id(value) in seen):
                     continue
@@ -321,8 +335,8 @@ class Module(Hookable, Trainable):
         for owner_name, owner in self.named_modules(remove_duplicate=False):
             state = owner.__dict__
             dotted = prefix + (owner_name + "." if owner_name else "")
-            kept = [name for name, persistent in state["_buffer_names"].items() if persistent]
-            for name in [*state["_parameter_names"], *kept]:
+            kept = [name for name, persistent in owner._buffer_names.items() if persistent]
+            for name in [*owner._parameter_names, *kept]:
                 value = state[name]
                 if value is not None:
                     out[dotted + name] = value if keep_vars else value.detach()
