@@ -175,3 +175,15 @@ def test_a_generator_inside_says_what_to_do() -> None:
     generator = annx.Generator()
     with pytest.raises(RuntimeError, match=r"\[Generator\].*leave it out, or draw outside"):
         annx.jit(lambda x: x + annx.rand(2, generator=generator))(annx.ones(2))
+
+
+def test_zeros_of_either_sign_are_told_apart() -> None:
+    def f(x: annx.Tensor) -> Any:
+        kept = annx.bernoulli(annx.full_like(x, 1.0))  # of an argument, so that none is known
+        zeros = annx.full_like(x, -0.0) / kept, annx.full_like(x, 0.0) / kept
+        return *zeros, F.threshold(x, 0.1, -0.0), F.threshold(x, 0.1, 0.0)
+
+    step, x = annx.jit(f), -annx.ones(4)
+    for _ in range(3):
+        signs = [bool(np.signbit(t.numpy()).all()) for t in step(x)]
+        assert signs == [True, False, True, False]

@@ -1,4 +1,5 @@
 // Computes once what is computed twice from the same values.
+#include <bit>
 #include <unordered_map>
 
 #include "program/program.h"
@@ -13,7 +14,8 @@ bool same(const Attr& a, const Attr& b) {
     case Attr::Kind::none:
       return true;
     case Attr::Kind::real:
-      return a.f() == b.f();
+      // By their bits: 0 and -0 give other results.
+      return std::bit_cast<uint64_t>(a.f()) == std::bit_cast<uint64_t>(b.f());
     case Attr::Kind::text:
       return a.text() == b.text();  // interned
     case Attr::Kind::ints:
