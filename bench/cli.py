@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .cases import SUITES, Case, cases_of, select
+from .stored import read_document
 from .timing import Effort
 
 
@@ -173,33 +174,6 @@ def _listing(arguments: argparse.Namespace) -> int:
         _write(arguments.json, found)
         _say(f"written to {arguments.json}")
     return 0
-
-
-def read_document(path: str) -> dict[str, Any]:
-    """What `run --json` wrote.
-
-    Raises:
-        ValueError: it is no such file.
-    """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected JSON of annx bench run but got {error}") from None
-    if not isinstance(document, dict) or document.get("schema") != 1 or "rows" not in document:
-        raise ValueError(f"{path}: expected JSON of annx bench run, schema 1")
-    parts: list[tuple[str, Any, Sequence[str]]] = [("it", document, ("machine", "peaks", "peers"))]
-    parts += [("machine", document.get("machine"), ("date", "cpu", "cores"))]
-    parts += [(f"row {i}", row, _ROW) for i, row in enumerate(document["rows"])]
-    for name, part, keys in parts:
-        for key in keys:
-            if not isinstance(part, dict) or key not in part:
-                raise ValueError(
-                    f"{path}: expected JSON of annx bench run but {name} lacks {key!r}"
-                )
-    return document
-
-
-_ROW = ("case", "suite", "label", "contender", "target", "threads", "wrong")
 
 
 def _cases(suites: Sequence[str], pattern: str | None) -> list[Case]:

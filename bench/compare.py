@@ -242,9 +242,13 @@ def compare(
     return 130 if stopped else int(bool(slower or broken)), document
 
 
+# What the tool says of the annx that it was installed with, which may be neither of the two.
+_OF_A_BUILD = ("annx", "build", "commit", "compiler", "targets")
+
+
 def machine() -> dict[str, Any]:
     """Where it ran and when; compilers are those of the builds."""
-    return {k: v for k, v in facts().items() if k not in ("annx", "commit", "compiler", "targets")}
+    return {k: v for k, v in facts().items() if k not in _OF_A_BUILD}
 
 
 def compare_documents(
@@ -266,12 +270,17 @@ def compare_documents(
             )
     old, new = (_own_samples(d, suites, pattern) for d in (base, head))
     shared = [key for key in new if key in old]
-    if not shared:
+    wrong = {key: why for key, why in _own_wrong(head).items() if key in old}
+    if not shared and not wrong:
         raise ValueError(
             "expected runs that share a case of annx on one target and number of threads but one "
             f"has {_extent(old)}, the other {_extent(new)}"
         )
     rows: list[dict[str, Any]] = []
+    for (case, target, threads), why in wrong.items():
+        say(f"{f'{case} {target} {threads}t':<52} wrong in the second run: {why}")
+        about = {"case": case, "target": target, "threads": threads}
+        rows.append({**about, "flag": "failed", "failure": why})
     for key in shared:
         case, target, threads = key
         verdict = decide_apart(old[key], new[key], 2 * THRESHOLD)
@@ -280,10 +289,10 @@ def compare_documents(
             say(verdict_line(f"{case} {target} {threads}t", verdict))
     slower = _count_flags(rows, say)
     say("runs at different times tell changes above 5 % only")
-    if alone := len(old) + len(new) - 2 * len(shared):
+    if alone := len(old) + len(new) - 2 * len(shared) - len(wrong):
         say(f"{alone} more are in one of the runs only")
     labels = [d.get("label", d["machine"].get("commit", "")) for d in (base, head)]
-    return int(slower > 0), {"base": labels[0], "head": labels[1], "rows": rows}
+    return int(slower > 0 or bool(wrong)), {"base": labels[0], "head": labels[1], "rows": rows}
 
 
 Key = tuple[str, str, int]
@@ -301,6 +310,15 @@ def _own_samples(
         and "samples" in r
         and (suites is None or r["suite"] in suites)
         and all(word in f"{r['case']} {r['label']}" for word in words)
+    }
+
+
+def _own_wrong(document: dict[str, Any]) -> dict[Key, str]:
+    """(case, target, threads) -> why annx was not timed."""
+    return {
+        (r["case"], r["target"], r["threads"]): r["wrong"]
+        for r in document["rows"]
+        if r["contender"] == "annx" and r["wrong"]
     }
 
 

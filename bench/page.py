@@ -188,7 +188,7 @@ def _history(documents: Sequence[Document]) -> list[str]:
 def _machine(document: Document) -> list[str]:
     about = document["machine"]
     facts = {k: v for k, v in about.items() if v}
-    facts |= {NAMES[k]: v for k, v in document["peers"].items()}
+    facts |= {NAMES.get(k, k): v for k, v in document["peers"].items()}
     parts = ['<h2 id="machine">The machine</h2><div class="panel"><dl>']
     for name, value in facts.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value

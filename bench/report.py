@@ -141,8 +141,16 @@ def _placed(document: Document) -> list[Row]:
     return [{**row, **capped} if row["target"] == "" else row for row in document["rows"]]
 
 
+def _same_build(one: Document, other: Document) -> bool:
+    def equal(name: str) -> bool:
+        return one.get(name) == other.get(name) not in (None, "")
+
+    return equal("cpu") and equal("compiler") and (equal("commit") or equal("build"))
+
+
 def joined(documents: Sequence[Document]) -> list[Document]:
-    """Oldest first; runs of one commit that share no case become one, with the first's peaks."""
+    """Oldest first; runs of one commit or build that share no case become one, with the first's
+    peaks."""
 
     def cases(document: Document) -> set[tuple[Any, ...]]:
         own = [row for row in document["rows"] if row["contender"] == "annx"]
@@ -151,11 +159,8 @@ def joined(documents: Sequence[Document]) -> list[Document]:
     found: list[Document] = []
     for document in sorted(documents, key=lambda d: str(d["machine"]["date"])):
         before = found[-1] if found else None
-        same = before is not None and all(
-            before["machine"].get(name) == document["machine"].get(name) != ""
-            for name in ("commit", "cpu", "compiler")
-        )
-        if before is None or not same or cases(before) & cases(document):
+        alike = before is not None and _same_build(before["machine"], document["machine"])
+        if before is None or not alike or cases(before) & cases(document):
             found.append(document)
             continue
         known = groups(before)

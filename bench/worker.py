@@ -47,6 +47,7 @@ class Worker:
         return {
             "version": annx.__version__,
             "compiler": annx._core.build_info()["compiler"],
+            "commit": annx._core.build_info().get("commit", ""),
             "target": annx._core.active_target(),
             "threads": threads,
             "uncounted": absence(),

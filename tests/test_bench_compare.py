@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pathlib
 import random
@@ -190,12 +191,13 @@ def test_stored_runs_are_compared(tmp_path: pathlib.Path, capsys: Any) -> None:
     def document(nanoseconds: float) -> dict[str, Any]:
         row = {
             "case": "gemm/nn", "suite": "gemm", "label": "a layer", "contender": "annx",
-            "target": "avx2", "threads": 1, "wrong": "",
+            "target": "avx2", "threads": 1, "wrong": "", "error": None, "ratio": {}, "control": 1.0,
         }  # fmt: skip
+        timed = dict.fromkeys(("median_ns", "min_ns", "q1_ns", "q3_ns"), nanoseconds)
         about = {"cpu": "x", "compiler": "y", "date": "2026-01-01", "cores": 1}
         return {
             "schema": 1, "machine": about, "peaks": [], "peers": {},
-            "rows": [{**row, "samples": [nanoseconds] * 9}],
+            "rows": [{**row, **timed, "samples": [nanoseconds] * 9}],
         }  # fmt: skip
 
     paths = []
@@ -210,6 +212,14 @@ def test_stored_runs_are_compared(tmp_path: pathlib.Path, capsys: Any) -> None:
     verdicts = tmp_path / "verdicts.json"
     assert cli.main(["bench", "compare", *paths, "-k", "layer", "--json", str(verdicts)]) == 1
     assert json.loads(verdicts.read_text())["rows"][0]["flag"] == "slower"
+    # Nor is a case that is right no longer.
+    broken = document(100.0)
+    broken["rows"][0]["wrong"] = "error inf is above 1e-04"
+    for name in ("median_ns", "samples"):
+        del broken["rows"][0][name]
+    (tmp_path / "broken.json").write_text(json.dumps(broken))
+    assert cli.main(["bench", "compare", paths[0], str(tmp_path / "broken.json")]) == 1
+    assert "wrong in the second run: error inf is above 1e-04" in capsys.readouterr().out
     # What has nothing in common is no sign that all is well.
     other = document(100.0)
     other["rows"][0]["target"] = "avx512"
@@ -320,7 +330,13 @@ def stored(commit: str, date: str, slower: float = 1.0) -> dict[str, Any]:
     del bad["median_ns"]
     return {
         "schema": 1,
-        "machine": {"date": date, "cpu": "A <CPU>", "cores": 2, "commit": commit},
+        "machine": {
+            "date": date,
+            "cpu": "A <CPU>",
+            "cores": 2,
+            "commit": commit,
+            "compiler": "GCC 12",
+        },
         "peers": {"torch": "2"},
         "peers_capped": True,
         "notes": ["jax takes no part"],
@@ -428,10 +444,35 @@ def test_a_document_that_lacks_something_is_named(tmp_path: pathlib.Path, capsys
         ({**whole, "machine": {}}, "machine lacks 'date'"),
         ({k: v for k, v in whole.items() if k != "peaks"}, "it lacks 'peaks'"),
         ({**whole, "rows": [{}]}, "row 0 lacks 'case'"),
+        ({**whole, "rows": 5}, "it has 'rows' of 5"),
+        ({**whole, "rows": [1]}, "row 0 is no object but 1"),
+        ({**whole, "peaks": [{**whole["peaks"][0], "bandwidth": []}]}, "peaks 0 has 'bandwidth'"),
+        ({**whole, "machine": {**whole["machine"], "date": None}}, "machine has 'date' of None"),
+        *(
+            (
+                {**whole, "rows": [{**whole["rows"][0], key: value}]},
+                f"row 0 has {key!r} of {value!r}",
+            )
+            for key, value in (
+                ("case", "x"),
+                ("median_ns", 0),
+                ("median_ns", "1"),
+                ("q1_ns", math.nan),
+                ("samples", []),
+                ("samples", "12"),
+                ("ratio", None),
+                ("ratio", {"torch": -1}),
+                ("gflops", None),
+                ("threads", 0),
+                ("threads", True),
+                ("error", "1"),
+            )
+        ),
     ):
         path.write_text(json.dumps(lacking))
-        assert cli.main(["bench", "report", str(path)]) == 2
-        assert message in capsys.readouterr().err
+        for command in (["report"], ["compare", str(path)]):
+            assert cli.main(["bench", *command, str(path)]) == 2
+            assert message in capsys.readouterr().err
     path.write_bytes(b"\xff\xfe")
     assert cli.main(["bench", "report", str(path)]) == 2
     assert "expected JSON of annx bench run" in capsys.readouterr().err
@@ -475,6 +516,11 @@ def test_a_work_tree_around_an_installed_package_is_not_its_commit(tmp_path: pat
     assert machine.commit(package) == ""
     subprocess.run(["git", "-C", str(tmp_path), "add", "."], check=True)
     assert machine.commit(package).endswith("-dirty")
+    installed = pathlib.Path(annx.__file__).parent
+    wanted = machine.commit(installed) or _core.build_info()["commit"]
+    assert machine.facts()["commit"] == wanted
+    assert len(machine.facts()["build"]) == 12
+    assert machine.digest(tmp_path / "none") == ""
 
 
 def test_peers_kept_to_avx2_stand_beside_avx2_alone() -> None:
@@ -501,5 +547,10 @@ def test_runs_of_one_commit_become_one() -> None:
     assert len(found[0]["peaks"]) == 1
     assert found[0]["notes"] == ["jax takes no part"]
     unknown = [of("gemm", "", 1), of("conv", "", 2)]
+    assert len(joined(unknown)) == 2
+    for document, build in zip(unknown, ("one", "one"), strict=True):
+        document["machine"]["build"] = build
+    assert len(joined(unknown)) == 1
+    unknown[1]["machine"]["build"] = "two"
     assert len(joined(unknown)) == 2
     assert len(first["rows"]) == 3, "what was stored stays as it is"

@@ -12,6 +12,9 @@
 #ifndef ANNX_VERSION
 #define ANNX_VERSION "0"
 #endif
+#ifndef ANNX_COMMIT
+#define ANNX_COMMIT ""
+#endif
 
 namespace annx::python {
 
@@ -25,6 +28,7 @@ void reseed(RandomState state) {
 py::dict build_info() {
   py::dict d;
   d["version"] = ANNX_VERSION;
+  d["commit"] = ANNX_COMMIT;
 #if defined(__clang__)
   d["compiler"] = "Clang " __clang_version__;
 #else
