@@ -131,6 +131,26 @@ py::tuple plan_states(const py::sequence& params, const py::dict& states, const 
   return py::make_tuple(idle, out);
 }
 
+// The gradients of parameters; None where one has none.
+py::object grads_of(const py::list& params) {
+  const Py_ssize_t n = PyList_GET_SIZE(params.ptr());
+  py::list out = list_of(n);
+  bool all = true;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* const p = PyList_GET_ITEM(params.ptr(), i);
+    ANNX_CHECK(is_tensor(p), type, "grads_of", "expected Tensors");
+    const Tensor& t = tensor_of(p);
+    const autograd::Meta* meta = autograd::meta_of(t);
+    if (meta) autograd::note_grad_use(t);
+    all = all && meta && meta->grad.defined();
+    if (!all) continue;
+    PyObject* const grad = wrap(meta->grad);
+    if (!grad) throw py::error_already_set();
+    PyList_SET_ITEM(out.ptr(), i, grad);
+  }
+  return all ? py::object(out) : py::none();
+}
+
 }  // namespace
 
 void init_optim(py::module_& m) {
@@ -140,6 +160,7 @@ void init_optim(py::module_& m) {
   });
   m.def("state_number",
         [](double value) { return py::reinterpret_steal<py::object>(wrap(state_number(value))); });
+  m.def("grads_of", grads_of, "The gradients of parameters, or None where one has none.");
   m.def("plan_states", plan_states, "Makes the state of parameters and sorts them into groups.");
 }
 

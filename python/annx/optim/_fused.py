@@ -25,6 +25,7 @@ _write_hyper = _core.write_hyper
 _hyper_tensor = _core.hyper_tensor
 _state_number = _core.state_number
 _plan_states = _core.plan_states
+_grads_of = _core.grads_of
 _global_norm = _core.ops.global_norm
 _clip_scale = _core.ops.clip_scale_
 _optimizer_step = _core.ops.optimizer_step_
@@ -41,7 +42,7 @@ class Bucket:
         first: the next step is the first one of the momentum buffers (SGD).
     """
 
-    __slots__ = ("count", "first", "hyper", "params", "size", "slots")
+    __slots__ = ("count", "first", "hyper", "params", "slots")
 
     def __init__(
         self,
@@ -52,7 +53,6 @@ class Bucket:
         first: bool,
     ) -> None:
         self.params = params
-        self.size = len(params)
         self.slots = slots
         self.hyper = hyper
         self.count = count
@@ -64,13 +64,15 @@ class _Plan:
 
     __slots__ = ("buckets", "group", "idle", "mode", "params", "total")
 
-    def __init__(self, group: dict[str, Any], mode: object) -> None:
+    def __init__(
+        self, group: dict[str, Any], mode: object, idle: list[Tensor], buckets: list[Bucket]
+    ) -> None:
         self.group = group
         self.params: list[Tensor] = group["params"]
         self.total = len(self.params)
         self.mode = mode
-        self.buckets: list[Bucket] = []
-        self.idle: list[Tensor] = []
+        self.idle = idle
+        self.buckets = buckets
 
 
 class FusedOptimizer(Optimizer):
@@ -272,27 +274,29 @@ class FusedOptimizer(Optimizer):
         ):
             work = []
             for bucket in plan.buckets:
-                grads = [grad for param in bucket.params if (grad := param.grad) is not None]
-                if len(grads) != bucket.size:
+                grads = _grads_of(bucket.params)
+                if grads is None:
                     break
                 work.append((bucket, grads))
             else:
                 if not plan.idle or all(param.grad is None for param in plan.idle):
                     return work
         plan = self._make_plan(index, group)
-        return [(bucket, [param.grad for param in bucket.params]) for bucket in plan.buckets]
+        return [(bucket, _grads_of(bucket.params)) for bucket in plan.buckets]
 
     def _make_plan(self, index: int, group: dict[str, Any]) -> _Plan:
         if index in self._plans:
             self._drop_plan(index)
-        plan = _Plan(group, self._mode(group))
         names = self._state_names(group)
         fills = [self._initial(name, group) for name in names]
-        plan.idle, groups = _plan_states(
-            plan.params, self._state, names, fills, self._COUNTS_STEPS, self._TELLS_FIRST
+        idle, found = _plan_states(
+            group["params"], self._state, names, fills, self._COUNTS_STEPS, self._TELLS_FIRST
         )
-        for params, slots, count, first in groups:
-            plan.buckets.append(Bucket(params, slots, self._hyper_of(params), count, first))
+        buckets = [
+            Bucket(params, slots, self._hyper_of(params), count, first)
+            for params, slots, count, first in found
+        ]
+        plan = _Plan(group, self._mode(group), idle, buckets)
         self._plans[index] = plan
         self._plan_version += 1
         return plan
