@@ -91,9 +91,9 @@ Recorder::Recorder(const TensorList& arguments, bool lenient)
   p.values.reserve(128);
   p.buffers.reserve(128);
   p.leaves.reserve(32);
-  p.watched.reserve(32);
+  p.watched.reserve(64);
   same_hash_.reserve(128);
-  written_.reserve(128);
+  seen_.reserve(128);
   for (int i = 0; i < arguments.size(); ++i) {
     const Tensor& t = arguments[i];
     argument_impls_.push_back(t.impl());
@@ -125,7 +125,7 @@ Recorder::Recorder(const TensorList& arguments, bool lenient)
       b.base = t.offset();
       known.push_back(static_cast<int>(p.buffers.size()));
       p.buffers.push_back(std::move(b));
-      written_.push_back(0);
+      seen_.emplace_back();
     }
     p.arguments.push_back(value_of(t));
   }
@@ -191,7 +191,7 @@ int Recorder::buffer_of(const Tensor& t, bool output) {
     b.storage = t.storage();
     watch(t);
   }
-  written_.push_back(0);
+  seen_.emplace_back();
   return fresh;
 }
 
@@ -208,14 +208,22 @@ int Recorder::value_of(const Tensor& t, bool output) {
   if (!t.defined()) return -1;
   const int buffer = buffer_of(t, output);
   const int64_t offset = t.offset() - program_->buffers[static_cast<size_t>(buffer)].base;
-  // Views of one buffer that begin in one place are few.
-  const uint64_t hash = mix(static_cast<uint64_t>(buffer), static_cast<uint64_t>(offset));
   const auto id = static_cast<int>(program_->values.size());
-  int* const newest = values_.insert(hash, id);
-  for (int i = newest ? *newest : -1; i >= 0; i = same_hash_[static_cast<size_t>(i)])
-    if (same(program_->values[static_cast<size_t>(i)], buffer, offset, t)) return i;
-  same_hash_.push_back(newest ? *newest : -1);
-  if (newest) *newest = id;
+  // Most buffers have one view, and views of one buffer that begin in one place are few.
+  int& first = seen_[static_cast<size_t>(buffer)].value;
+  int next = -1;
+  if (first < 0) {
+    first = id;
+  } else if (same(program_->values[static_cast<size_t>(first)], buffer, offset, t)) {
+    return first;
+  } else {
+    const uint64_t hash = mix(static_cast<uint64_t>(buffer), static_cast<uint64_t>(offset));
+    int* const newest = values_.insert(hash, id);
+    for (int i = newest ? *newest : -1; i >= 0; i = same_hash_[static_cast<size_t>(i)])
+      if (same(program_->values[static_cast<size_t>(i)], buffer, offset, t)) return i;
+    if (newest) next = std::exchange(*newest, id);
+  }
+  same_hash_.push_back(next);
   Value& v = program_->values.emplace_back();
   v.buffer = buffer;
   v.dtype = t.dtype();
@@ -260,7 +268,7 @@ void Recorder::after(const OpCall& c) {
       const Tensor& t = c.inputs[k];
       if (!t.defined() || t.storage()->version() == versions_[k]) continue;
       const int b = program_->values[static_cast<size_t>(i.in[k])].buffer;
-      written_[static_cast<size_t>(b)] = 1;
+      seen_[static_cast<size_t>(b)].written = true;
       bool listed = false;
       for (int w : i.writes) listed = listed || w == b;
       if (!listed) i.writes.push_back(b);
@@ -313,7 +321,7 @@ void Recorder::use_leaf(const Tensor& leaf, bool replaced) {
       b.kind = Buffer::Kind::gradient;
       b.index = place;
       b.base = grad.offset();
-      written_.push_back(0);
+      seen_.emplace_back();
     }
     l.entry = value_of(grad);
   }
@@ -341,7 +349,7 @@ void Recorder::check_readable(const Tensor& t, const char* what) {
   if (!known) return;
   if (program_->buffers[static_cast<size_t>(*known)].kind != Buffer::Kind::external)
     return complain("it is computed by the call");
-  if (written_[static_cast<size_t>(*known)]) complain("the call changes it");
+  if (seen_[static_cast<size_t>(*known)].written) complain("the call changes it");
 }
 
 void Recorder::add_host_call(std::function<void()> fn) {

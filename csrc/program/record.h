@@ -64,14 +64,18 @@ class Recorder final : public CallObserver {
 
   std::shared_ptr<Program> program_;
   // Small steps fit into the tables at once.
+  struct Seen {
+    int value = -1;        // the first of the buffer
+    bool written = false;  // besides by the op that makes it
+  };
   IdMap buffers_{8};            // by storage id; of arguments: -1 - place in argument_buffers_
-  IdMap values_{8};             // newest value of a hash
-  IdMap leaves_{5};             // by address
-  IdMap watched_{5};            // likewise
+  IdMap values_{4};             // newest value of a hash, but for the first of each buffer
+  IdMap leaves_{6};             // by address
+  IdMap watched_{7};            // likewise
   IdMap draws_{3};              // places of draws by counter
   std::vector<int> same_hash_;  // per value: the next of its hash, or -1
   std::vector<Ids> argument_buffers_;  // arguments of one storage
-  std::vector<char> written_;          // per buffer
+  std::vector<Seen> seen_;             // per buffer
   SmallVec<uint32_t, 4> versions_;
   void refuse(ErrorKind kind, const char* op, const std::string& why);
 
