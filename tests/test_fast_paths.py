@@ -9,6 +9,7 @@ import annx
 import numpy as np
 import pytest
 from annx import _core
+from annx.nn import functional
 
 ops = _core.ops
 RNG = np.random.default_rng(5)
@@ -169,6 +170,33 @@ def test_one_pass_gives_the_bits_of_its_parts(dtype: str) -> None:
     ]
     for got, want in pairs:
         assert got.numpy().tobytes() == want.numpy().tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softplus_has_the_bits_of_its_parts(dtype: type) -> None:
+    rng = np.random.default_rng(3)
+    # Around log(sqrt(2) - 1), where the logarithm takes another branch, and where nothing is left.
+    edges = [0, -0.0, 0.88137, 0.8813736, 0.88138, 17, 88, 104, 746, np.inf, np.nan]
+    values = np.concatenate([edges, rng.uniform(0, 3, 5000), rng.uniform(0, 120, 1000)])
+    x = annx.from_numpy(np.concatenate([values, -values]).astype(dtype))
+    tail = annx.log1p(annx.exp(-abs(x)))
+    np.testing.assert_array_equal(
+        functional.logsigmoid(x).numpy(), (annx.clamp(x, max=0) - tail).numpy()
+    )
+    zero = annx.zeros_like(x)
+    loss = functional.binary_cross_entropy_with_logits(x, zero, reduction="none")
+    finite = np.isfinite(x.numpy())
+    np.testing.assert_array_equal(
+        loss.numpy()[finite], (annx.clamp(x, min=0) + tail).numpy()[finite]
+    )
+    wide = x.numpy().astype(np.longdouble)
+    reference = np.maximum(wide, 0) + np.log1p(np.exp(-np.abs(wide)))
+    np.testing.assert_allclose(
+        functional.softplus(x, threshold=1000).numpy(),
+        reference,
+        rtol=4 * np.finfo(dtype).eps,
+        atol=np.finfo(dtype).smallest_subnormal,
+    )
 
 
 def test_gradients_of_clamp_are_shared_at_its_ends() -> None:

@@ -63,25 +63,44 @@ Wide reference_ndtr(Wide x) {
   return std::erfc(-x * std::sqrt(Wide(0.5L))) / 2;
 }
 
+template <class Wide>
+Wide reference_softplus_tail(Wide x) {
+  return std::log1p(std::exp(-std::fabs(x)));
+}
+
 inline constexpr Elementary<float> kElementary32[] = {
 #define ANNX_ROW(name, reference, bound) {#name, &NumericsKernels::f32_##name, reference, bound}
-    ANNX_ROW(exp, std::exp, 1),     ANNX_ROW(expm1, std::expm1, 1.5),
-    ANNX_ROW(log, std::log, 1),     ANNX_ROW(log1p, std::log1p, 1.5),
-    ANNX_ROW(sqrt, std::sqrt, 0.5), ANNX_ROW(rsqrt, reference_rsqrt, 1.5),
-    ANNX_ROW(sin, std::sin, 1.5),   ANNX_ROW(cos, std::cos, 1.5),
-    ANNX_ROW(tanh, std::tanh, 1),   ANNX_ROW(sigmoid, reference_sigmoid, 2),
-    ANNX_ROW(erf, std::erf, 1),     ANNX_ROW(ndtr, reference_ndtr, 72),
+    ANNX_ROW(exp, std::exp, 1),
+    ANNX_ROW(expm1, std::expm1, 1.5),
+    ANNX_ROW(log, std::log, 1),
+    ANNX_ROW(log1p, std::log1p, 1.5),
+    ANNX_ROW(sqrt, std::sqrt, 0.5),
+    ANNX_ROW(rsqrt, reference_rsqrt, 1.5),
+    ANNX_ROW(sin, std::sin, 1.5),
+    ANNX_ROW(cos, std::cos, 1.5),
+    ANNX_ROW(tanh, std::tanh, 1),
+    ANNX_ROW(sigmoid, reference_sigmoid, 2),
+    ANNX_ROW(erf, std::erf, 1),
+    ANNX_ROW(ndtr, reference_ndtr, 72),
+    ANNX_ROW(softplus_tail, reference_softplus_tail, 2),
 #undef ANNX_ROW
 };
 
 inline constexpr Elementary<double> kElementary64[] = {
 #define ANNX_ROW(name, reference, bound) {#name, &NumericsKernels::f64_##name, reference, bound}
-    ANNX_ROW(exp, std::exp, 2),      ANNX_ROW(expm1, std::expm1, 2),
-    ANNX_ROW(log, std::log, 2),      ANNX_ROW(log1p, std::log1p, 2),
-    ANNX_ROW(sqrt, std::sqrt, 0.51), ANNX_ROW(rsqrt, reference_rsqrt, 2),
-    ANNX_ROW(sin, std::sin, 2),      ANNX_ROW(cos, std::cos, 2),
-    ANNX_ROW(tanh, std::tanh, 2),    ANNX_ROW(sigmoid, reference_sigmoid, 2),
-    ANNX_ROW(erf, std::erf, 2),      ANNX_ROW(ndtr, reference_ndtr, 550),
+    ANNX_ROW(exp, std::exp, 2),
+    ANNX_ROW(expm1, std::expm1, 2),
+    ANNX_ROW(log, std::log, 2),
+    ANNX_ROW(log1p, std::log1p, 2),
+    ANNX_ROW(sqrt, std::sqrt, 0.51),
+    ANNX_ROW(rsqrt, reference_rsqrt, 2),
+    ANNX_ROW(sin, std::sin, 2),
+    ANNX_ROW(cos, std::cos, 2),
+    ANNX_ROW(tanh, std::tanh, 2),
+    ANNX_ROW(sigmoid, reference_sigmoid, 2),
+    ANNX_ROW(erf, std::erf, 2),
+    ANNX_ROW(ndtr, reference_ndtr, 550),
+    ANNX_ROW(softplus_tail, reference_softplus_tail, 2),
 #undef ANNX_ROW
 };
 

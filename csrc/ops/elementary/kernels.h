@@ -12,6 +12,7 @@
   X(expm1)                     \
   X(log)                       \
   X(log1p)                     \
+  X(softplus_tail)             \
   X(sqrt)                      \
   X(rsqrt)                     \
   X(sin)                       \
