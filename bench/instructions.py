@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import platform
@@ -64,6 +65,10 @@ def absence() -> str:
     try:
         Counter().close()
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            return "this machine offers no counter of them"
+        if error.errno in (errno.EPERM, errno.EACCES):
+            return "not allowed: see /proc/sys/kernel/perf_event_paranoid"
         return error.strerror or str(error)
     return ""
 
