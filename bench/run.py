@@ -191,8 +191,8 @@ def run_case(
     """The rows of one case: annx on every target, then the peers."""
     import annx
 
-    problem = build(case)
     with on_target(targets[0]):
+        problem = build(case)
         count_work(problem)
     expected = problem.reference() if problem.reference else None
     ready: dict[str, Contender] = {}

@@ -281,6 +281,7 @@ def test_control_measures_drift() -> None:
 
 def test_probes_count_their_work() -> None:
     assert _core.bench_fma(1000) >= 1000 * 2 * 16 * 6
+    assert _core.bench_split(100, 3) == 3 * _core.bench_split(100, 1) >= 3 * 2 * 100 * 2 * 16 * 6
     assert _core.bench_reference_gemm(2) == 2 * 2 * 192**3 * annx.num_threads()
     a, b, out = annx.rand(1003), annx.rand(1003), annx.zeros(1003)
     assert _core.bench_triad(a, b, out, 2) == 2 * 12 * 1003

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+import time
 from functools import partial
 from typing import Any
 
@@ -101,6 +103,29 @@ def linear_relu(case: Case) -> Problem:
         makers={"annx": lambda: make("annx"), "torch": lambda: make("torch")},
         reference=reference,
         flops=0,
+    )
+
+
+@SUITE.kind("split")
+def split(case: Case) -> Problem:
+    """Arithmetic of `us` microseconds on one thread, in two halves, `regions` times back to back.
+    On two threads, twice the share of the roof is how many times as fast it is."""
+    us, regions = case.number("us"), case.number("regions")
+    core = module("annx")._core
+    # As many rounds as half of that takes, by the fastest of several on one thread.
+    threads, rounds, shortest = module("annx").num_threads(), 1 << 12, math.inf
+    module("annx").set_num_threads(1)
+    try:
+        for _ in range(20):
+            began = time.perf_counter_ns()
+            core.bench_split(rounds, 8)
+            shortest = min(shortest, (time.perf_counter_ns() - began) / 16)
+    finally:
+        module("annx").set_num_threads(threads)
+    rounds = max(1, round(rounds * us * 500 / shortest))
+    return Problem(
+        makers={"annx": lambda: lambda: core.bench_split(rounds, regions)},
+        flops=core.bench_split(rounds, regions),
     )
 
 

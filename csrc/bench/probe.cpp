@@ -25,6 +25,19 @@ double probe_fma(int64_t rounds) {
   return total;
 }
 
+double probe_split(int64_t rounds, int64_t regions) {
+  const BenchKernels& kernels = bench_kernels();
+  double flops[2] = {0, 0};
+  for (int64_t r = 0; r < regions; ++r) {
+    parallel_for(2, 1, [&](int64_t begin, int64_t end) {
+      float values[16];
+      for (int i = 0; i < 16; ++i) values[i] = 0.5f + 0.01f * static_cast<float>(i);
+      for (int64_t i = begin; i < end; ++i) flops[i] += kernels.fma_chains(rounds, values);
+    });
+  }
+  return flops[0] + flops[1];
+}
+
 namespace {
 
 // Whole cache lines for each thread.

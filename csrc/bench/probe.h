@@ -8,6 +8,9 @@ namespace annx {
 // Runs fma chains on every thread; returns the floating-point operations done.
 double probe_fma(int64_t rounds);
 
+// The same in two halves of `rounds` each, `regions` times back to back: what splitting costs.
+double probe_split(int64_t rounds, int64_t regions);
+
 // out = a + 2 b on every thread, `passes` times over n floats; returns the bytes moved, counting
 // two reads and one write.
 double probe_triad(const float* a, const float* b, float* out, int64_t n, int64_t passes);

@@ -41,6 +41,9 @@ double bench_stream(py::handle a, py::handle b, py::handle out, int way, int64_t
 
 void init_bench(py::module_& m) {
   m.def("bench_fma", probe_fma, "Runs fma chains on every thread; returns the flops done.");
+  m.def(
+      "bench_split", probe_split,
+      "bench_fma in two halves of `rounds`, `regions` times back to back; returns the flops done.");
   m.def("bench_triad", bench_triad, "out = a + 2 b on every thread; returns the bytes moved.");
   m.attr("bench_stream_ways") = kStreamWays;
   m.def(
