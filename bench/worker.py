@@ -103,5 +103,8 @@ def main() -> None:
             reply = getattr(worker, request.pop("do"))(**request)
         except Exception as error:  # the parent decides what a failure means
             reply = {"error": f"{type(error).__name__}: {error}"}
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
+        try:
+            replies.write(json.dumps(reply) + "\n")
+            replies.flush()
+        except BrokenPipeError:  # the parent was stopped; nobody reads what an exit would flush
+            os._exit(1)
