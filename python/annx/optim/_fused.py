@@ -282,7 +282,7 @@ class FusedOptimizer(Optimizer):
                 if not plan.idle or all(param.grad is None for param in plan.idle):
                     return work
         plan = self._make_plan(index, group)
-        return [(bucket, _grads_of(bucket.params)) for bucket in plan.buckets]
+        return [(bucket, _grads_of(bucket.params) or []) for bucket in plan.buckets]
 
     def _make_plan(self, index: int, group: dict[str, Any]) -> _Plan:
         if index in self._plans:
