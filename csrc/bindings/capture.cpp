@@ -250,6 +250,31 @@ py::tuple record_call(const py::object& function, const py::tuple& args, const p
       py::reinterpret_steal<py::tuple>(wrap_tuple(out)));
 }
 
+// The arguments of record_call, which pybind11 would take longer to look at.
+PyObject* record_call_of(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  return guarded([&]() -> PyObject* {
+    ANNX_CHECK(count == 8 && PyTuple_Check(a[1]) && PyDict_Check(a[2]), type, "jit",
+               "expected a function, a tuple and a dict of its arguments, and five more");
+    const auto at = [&](int i) { return py::reinterpret_borrow<py::object>(a[i]); };
+    return record_call(at(0), at(1), at(2), at(3), at(4), a[5] == Py_True, a[6] == Py_True, at(7))
+        .release()
+        .ptr();
+  });
+}
+
+PyObject* capturing(PyObject*, PyObject* const*, Py_ssize_t) {
+  return PyBool_FromLong(t_capture != nullptr);
+}
+
+PyObject* structure_epoch(PyObject*, PyObject* const*, Py_ssize_t) {
+  return PyLong_FromUnsignedLongLong(g_structure_epoch);
+}
+
+PyObject* bump(PyObject*, PyObject* const*, Py_ssize_t) {
+  bump_structure();
+  Py_RETURN_NONE;
+}
+
 Recorder& recorder() {
   ANNX_CHECK(t_capture, runtime, "jit", "expected a capture at work on this thread");
   return t_capture->recorder;
@@ -268,6 +293,14 @@ TensorList tensors_of(const py::handle& sequence) {
     out.push_back(tensor_of(o));
   }
   return out;
+}
+
+void add_quick(py::module_& m, const char* name, QuickFunction function, const char* doc) {
+  // Lives as long as the module does.
+  auto* const def =
+      new PyMethodDef{name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)),
+                      METH_FASTCALL, doc};
+  m.add_object(name, checked(PyCFunction_New(def, nullptr)));
 }
 
 void track(TensorList& results, const std::vector<char>& tracked) {
@@ -307,19 +340,15 @@ void bump_structure() { ++g_structure_epoch; }
 void init_capture(py::module_& m) {
   m.def("modules_within", modules_within, "Modules and all below them, each once.");
   m.def("module_states", module_states, "Modes, edits, parameters and buffers of modules.");
-  m.def("record_call", record_call, "Calls a function and records what it does.");
-  m.def("structure_epoch", [] { return g_structure_epoch; });
-  m.def("bump_structure", bump_structure);
-  m.def("capturing", [] { return t_capture != nullptr; });
   m.def("capture_note_module", [](const py::object& module) {
     if (t_capture) t_capture->modules.append(module);
   });
   m.def("capture_repeat", capture_repeat, "Has replays call a function at this place.");
-  static PyMethodDef recorded = {
-      "recorded_call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(recorded_call)),
-      METH_FASTCALL, "Calls a module, marking what runs in it."};
-  m.add_object("recorded_call",
-               py::reinterpret_steal<py::object>(PyCFunction_New(&recorded, nullptr)));
+  add_quick(m, "record_call", record_call_of, "Calls a function and records what it does.");
+  add_quick(m, "structure_epoch", structure_epoch, "Counts changes of modules.");
+  add_quick(m, "bump_structure", bump, "Tells captured calls that a module was changed.");
+  add_quick(m, "capturing", capturing, "Whether this thread records a call.");
+  add_quick(m, "recorded_call", recorded_call, "Calls a module, marking what runs in it.");
   m.def("capture_refuse", [](const std::string& why, bool if_lenient) {
     if (t_capture && (t_capture->lenient || !if_lenient)) t_capture->recorder.refuse(why);
   });

@@ -84,14 +84,19 @@ bool take_apart(const py::handle& tree, py::list& structure, py::list& leaves) {
   return taken;
 }
 
-// (what the call is told apart by, its tensors, how to put its arguments together again), or None
-// where a leaf is no tensor.
-py::object read_arguments(const py::tuple& arguments) {
-  py::list structure, leaves;
-  structure.append(py::bool_(grad_enabled()));
-  if (!take_apart(arguments, structure, leaves)) return py::none();
-  return py::make_tuple(py::make_tuple(py::tuple(structure), key_of(tensors_of(leaves))),
-                        py::tuple(leaves), py::make_tuple(py::none(), arguments));
+// Of a tuple of arguments: (what the call is told apart by, its tensors, how to put its arguments
+// together again), or None where a leaf is no tensor.
+PyObject* read_arguments(PyObject*, PyObject* const* given, Py_ssize_t) {
+  return guarded([&]() -> PyObject* {
+    const py::handle arguments = given[0];
+    py::list structure, leaves;
+    structure.append(py::bool_(grad_enabled()));
+    if (!take_apart(arguments, structure, leaves)) Py_RETURN_NONE;
+    const py::tuple key = py::make_tuple(py::tuple(structure), key_of(tensors_of(leaves)));
+    return py::make_tuple(key, py::tuple(leaves), py::make_tuple(py::none(), arguments))
+        .release()
+        .ptr();
+  });
 }
 
 // A tree of tensors that read_arguments has read, with containers of its own.
@@ -230,7 +235,7 @@ void init_program(py::module_& m) {
         return out;
       });
   m.def("call_key", call_key, "What programs are told apart by.");
-  m.def("read_arguments", read_arguments, "A call's tensors in nested containers, and its key.");
+  add_quick(m, "read_arguments", read_arguments, "A call's tensors, and its key.");
   m.def("number_argument", [](double value) {
     Tensor t = Tensor::scalar(value, DType::f64);
     t.impl()->wrapped_number = true;

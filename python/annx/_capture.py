@@ -36,6 +36,7 @@ class Record:
         leaves: the result's leaves, with a mark where a Tensor goes.
         scopes: of each call of a module: the call around it, or -1, and the module.
         repeats: of each call of the host: the optimizer that it prepares, or None.
+        on_rows: for who replays it on rows of arrays; None at first.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Record:
         "_states",
         "changes_state",
         "leaves",
+        "on_rows",
         "program",
         "repeats",
         "scopes",
@@ -66,6 +68,7 @@ class Record:
             self._states,
             self._epoch,
         ) = recorded
+        self.on_rows: bool | None = None
 
     def could_fit(self) -> bool:
         """Whether it may come to fit again: a mode can be switched back, an edit not undone."""

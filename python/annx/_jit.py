@@ -24,11 +24,7 @@ _copy_containers = _core.copy_containers
 class _Entry(_capture.Record):
     """A captured call with what is needed to use it again."""
 
-    __slots__ = ("_on_rows",)
-
-    def __init__(self, recorded: Any) -> None:
-        super().__init__(recorded)
-        self._on_rows: bool | None = None
+    __slots__ = ()
 
     def run(self, tensors: Any) -> Any:
         try:
@@ -38,11 +34,11 @@ class _Entry(_capture.Record):
             raise
         return self.build(results)
 
-    def on_rows(self, sums: bool) -> bool:
+    def runs_on_rows(self, sums: bool) -> bool:
         """Whether rows of arrays can be run through, batch after batch."""
-        if self._on_rows is None:
-            self._on_rows = self.program.runs_on_rows(sums)
-        return self._on_rows
+        if self.on_rows is None:
+            self.on_rows = self.program.runs_on_rows(sums)
+        return self.on_rows
 
     def run_rows(self, loop: Any) -> None:
         """Runs through rows of arrays, batch after batch."""

@@ -89,7 +89,7 @@ class Stretch:
             return 0, 0
         program, repeats = entry.program, entry.repeats
         optimizer = repeats[0] if repeats else None
-        if columns is None or (repeats and optimizer is None) or not entry.on_rows(self._sums):
+        if columns is None or (repeats and optimizer is None) or not entry.runs_on_rows(self._sums):
             self._epoch = None
             return 0, 0
         count = min(count, step.stretch)
