@@ -140,8 +140,8 @@ py::object grads_of(const py::list& params) {
     PyObject* const p = PyList_GET_ITEM(params.ptr(), i);
     ANNX_CHECK(is_tensor(p), type, "grads_of", "expected Tensors");
     const Tensor& t = tensor_of(p);
+    autograd::note_grad_use(t);
     const autograd::Meta* meta = autograd::meta_of(t);
-    if (meta) autograd::note_grad_use(t);
     all = all && meta && meta->grad.defined();
     if (!all) continue;
     PyObject* const grad = wrap(meta->grad);
