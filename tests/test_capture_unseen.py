@@ -187,3 +187,57 @@ def test_zeros_of_either_sign_are_told_apart() -> None:
     for _ in range(3):
         signs = [bool(np.signbit(t.numpy()).all()) for t in step(x)]
         assert signs == [True, False, True, False]
+
+
+def trainer(make: Any) -> tuple[Any, Any]:
+    annx.manual_seed(3)
+    model = nn.Linear(4, 2)
+    optimizer = make(model.parameters())
+
+    def step(x: annx.Tensor) -> annx.Tensor:
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return optimizer, step
+
+
+EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "none": lambda state: None,
+    "step": lambda state: state.update(step=annx.tensor(7.0)),
+    "replaced": lambda state: state.update(exp_avg=annx.ones_like(state["exp_avg"])),
+    "cleared": lambda state: state.clear(),
+    "written": lambda state: state["exp_avg"].fill_(0.5),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_state_that_was_read_is_as_it_is_left(edit: str) -> None:
+    seen = []
+    for captured in (False, True):
+        optimizer, step = trainer(lambda p: optim.Adam(p, lr=0.1))
+        run = annx.jit(step) if captured else step
+        losses = [run(annx.ones(3, 4)).item() for _ in range(3)]
+        for state in optimizer.state.values():
+            EDITS[edit](state)
+        losses += [run(annx.ones(3, 4)).item() for _ in range(3)]
+        steps = [s["step"].item() for s in optimizer.state_dict()["state"].values()]
+        seen.append((losses, steps))
+        if captured:
+            assert run.captures == (1 if edit in ("none", "written") else 2)
+    assert seen[0] == seen[1]
+    assert seen[0][1] == {"step": [10, 10], "cleared": [3, 3]}.get(edit, [6, 6])
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.NAdam, optim.ASGD, optim.Rprop])
+def test_saving_the_state_costs_no_record(make: Any) -> None:
+    optimizer, step = trainer(make)
+    jitted = annx.jit(step)
+    for count in range(1, 5):
+        jitted(annx.ones(3, 4))
+        state = optimizer.state_dict()["state"]
+        assert all(s["step"].item() == count for s in state.values() if "step" in s)
+        assert len(optimizer.state) == len(state)
+    assert jitted.captures == 1

@@ -90,6 +90,8 @@ class FusedOptimizer(Optimizer):
     def _reset(self) -> None:
         super()._reset()
         self._plans: dict[int, _Plan] = {}
+        # The state was handed out since the last step.
+        self._edits_expected = False
         # Captured steps know by it whether their buckets are still in use.
         self._plan_version = getattr(self, "_plan_version", 0) + 1
         self._hypers: dict[tuple[int, ...], Tensor] = {}
@@ -151,6 +153,8 @@ class FusedOptimizer(Optimizer):
 
     def _as_planned(self) -> bool:
         """Whether the groups are those of the last step, and need the same state."""
+        if self._edits_expected:
+            self._take_edits()
         groups, plans = self.param_groups, self._plans
         if len(groups) != len(plans):
             return False
@@ -166,6 +170,8 @@ class FusedOptimizer(Optimizer):
 
     def _run(self, max_norm: float | None) -> None:
         self._stepped = True
+        if self._edits_expected:
+            self._take_edits()
         if _capture.active:
             _capture.repeat(self._advance, self)
         # Groups may have been taken out of the list.
@@ -315,15 +321,45 @@ class FusedOptimizer(Optimizer):
         return hyper
 
     def _sync(self) -> None:
-        """Writes what the buckets hold into the state; the next step plans anew from it."""
-        for index in list(self._plans):
-            self._drop_plan(index)
+        """Writes what the buckets hold into the state."""
+        for plan in self._plans.values():
+            self._write_state(plan)
+
+    def _expect_edits(self) -> None:
+        self._edits_expected = True
+
+    def _take_edits(self) -> None:
+        """Drops the plans of groups whose state was changed since it was handed out."""
+        self._edits_expected = False
+        for index in [i for i, plan in self._plans.items() if not self._is_unedited(plan)]:
+            del self._plans[index]
+            self._plan_version += 1
+
+    def _is_unedited(self, plan: _Plan) -> bool:
+        for bucket in plan.buckets:
+            for position, param in enumerate(bucket.params):
+                state = self._state.get(param)
+                if state is None:
+                    if bucket.slots or self._COUNTS_STEPS:
+                        return False
+                    continue
+                if any(
+                    state.get(name) is not slot[position] for name, slot in bucket.slots.items()
+                ):
+                    return False
+                if self._COUNTS_STEPS:
+                    step = state.get("step")
+                    if step is None or float(step) != bucket.count:
+                        return False
+        return True
 
     def _drop_plan(self, index: int) -> None:
         plan = self._plans.pop(index, None)
         self._plan_version += 1
-        if plan is None:
-            return
+        if plan is not None:
+            self._write_state(plan)
+
+    def _write_state(self, plan: _Plan) -> None:
         for bucket in plan.buckets:
             numbers: dict[str, float] = {}
             if self._COUNTS_STEPS:

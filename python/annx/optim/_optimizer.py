@@ -95,6 +95,9 @@ class Optimizer(ABC):
     def _sync(self) -> None:  # noqa: B027
         """Writes into the state what a subclass keeps elsewhere."""
 
+    def _expect_edits(self) -> None:  # noqa: B027
+        """The state is handed out, and may be changed before the next step."""
+
     # Parameter groups.
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -194,6 +197,7 @@ class Optimizer(ABC):
     def state(self) -> defaultdict[Tensor, dict[str, Any]]:
         """The state of each parameter, as a dict by name. What is changed in it takes effect."""
         self._sync()
+        self._expect_edits()
         return self._state
 
     def state_dict(self) -> dict[str, Any]:
@@ -211,7 +215,8 @@ class Optimizer(ABC):
             packed = {key: value for key, value in group.items() if key != "params"}
             packed["params"] = [indices[id(param)] for param in group["params"]]
             groups.append(packed)
-        state = {indices[id(p)]: dict(s) for p, s in self.state.items() if id(p) in indices and s}
+        self._sync()
+        state = {indices[id(p)]: dict(s) for p, s in self._state.items() if id(p) in indices and s}
         return {"state": dict(sorted(state.items())), "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
