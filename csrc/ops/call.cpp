@@ -1,9 +1,13 @@
 #include "ops/call.h"
 
 #include <algorithm>
+#include <atomic>
 #include <iterator>
+#include <mutex>
+#include <unordered_set>
 #include <utility>
 
+#include "core/fork_mutex.h"
 #include "core/layout.h"
 #include "ops/device.h"
 #include "ops/functional.h"
@@ -17,6 +21,18 @@ thread_local bool t_recomputing = false;
 thread_local Cost* t_cost = nullptr;  // where the innermost CostScope adds up
 TapeHook g_tape_hook = nullptr;
 thread_local CallObserver* t_observer = nullptr;
+
+// Captures at work in all threads, and what threads made that have none.
+std::atomic<int> g_captures{0};
+thread_local bool t_captures = false;
+ForkMutex g_others_mutex;
+std::unordered_set<uint64_t> g_others;
+
+void note_others(const TensorList& outputs) {
+  std::lock_guard<ForkMutex> lock(g_others_mutex);
+  for (const Tensor& t : outputs)
+    if (t.defined()) g_others.insert(t.storage()->id());
+}
 
 // A Python number in the dtype of its partners, without a cast op on the tape. From here on it
 // counts as a tensor: rules that save it compute with it in that dtype.
@@ -157,6 +173,17 @@ void set_tape_hook(TapeHook hook) { g_tape_hook = hook; }
 CallObserver* call_observer() { return t_observer; }
 void set_call_observer(CallObserver* observer) { t_observer = observer; }
 
+void watch_others(bool on) {
+  t_captures = on;
+  if (g_captures.fetch_add(on ? 1 : -1) > 1 || on) return;
+  std::lock_guard<ForkMutex> lock(g_others_mutex);
+  g_others.clear();
+}
+bool made_by_others(uint64_t storage) {
+  std::lock_guard<ForkMutex> lock(g_others_mutex);
+  return g_others.count(storage) > 0;
+}
+
 CostScope::CostScope() : outer_(t_cost) { t_cost = &total_; }
 CostScope::~CostScope() { t_cost = outer_; }
 
@@ -187,6 +214,9 @@ void run(OpCall& c) {
         c.outputs.push_back(
             Tensor::empty_strided(s.shape, s.strides, s.dtype, s.device.value_or(device)));
     }
+    if (__builtin_expect(g_captures.load(std::memory_order_relaxed) > 0, 0) && !t_captures &&
+        op.kernel)
+      note_others(c.outputs);
     if (t_observer)
       run_observed(c, device);
     else if (op.kernel)

@@ -78,6 +78,10 @@ class CallObserver {
 CallObserver* call_observer();
 void set_call_observer(CallObserver* observer);
 
+// While this thread captures: notes which memory the ops of other threads make.
+void watch_others(bool on);
+bool made_by_others(uint64_t storage);
+
 class ObserverPause {
  public:
   ObserverPause() : saved_(call_observer()) { set_call_observer(nullptr); }

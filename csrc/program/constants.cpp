@@ -45,7 +45,7 @@ bool Constants::holds(const Made& made) const {
 
 std::shared_ptr<const Constants::Made> Constants::of_now(const std::shared_ptr<const Made>& last) {
   if (last && holds(*last)) return last;
-  std::lock_guard<std::mutex> lock(mutex_);
+  std::lock_guard<ForkMutex> lock(mutex_);
   if (!made_ || !holds(*made_)) made_ = make();
   return made_;
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 
+#include "core/fork_mutex.h"
 #include "program/program.h"
 
 namespace annx::program {
@@ -38,7 +39,7 @@ class Constants {
   std::shared_ptr<const Program> program_;
   std::vector<char> constant_;      // by buffer
   std::vector<Ref<Storage>> read_;  // externals that anything depends on
-  std::mutex mutex_;
+  ForkMutex mutex_;
   std::shared_ptr<const Made> made_;
   std::atomic<uint64_t> age_{0};
 };

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "autograd/tape.h"
+#include "core/fork_mutex.h"
 
 namespace annx::program {
 
@@ -13,14 +14,14 @@ namespace {
 thread_local Recorder* t_recorder = nullptr;
 
 // Which watched storages have died, whichever thread let go of them, while captures are at work.
-std::mutex g_dead_mutex;
+ForkMutex g_dead_mutex;
 std::vector<uint64_t> g_dead;
 int g_recorders = 0;
 
 std::atomic<uint64_t> g_leaf_changes{1};
 
 void note_death(uint64_t id) {
-  std::lock_guard<std::mutex> lock(g_dead_mutex);
+  std::lock_guard<ForkMutex> lock(g_dead_mutex);
   if (g_recorders) g_dead.push_back(id);
 }
 
@@ -131,21 +132,23 @@ Recorder::Recorder(const TensorList& arguments, bool lenient)
   }
   Storage::on_death = note_death;
   {
-    std::lock_guard<std::mutex> lock(g_dead_mutex);
+    std::lock_guard<ForkMutex> lock(g_dead_mutex);
     ++g_recorders;
   }
   t_recorder = this;
+  watch_others(true);
   set_call_observer(this);
   autograd::set_grad_observer(observe_grad);
 }
 
 Recorder::~Recorder() {
   {
-    std::lock_guard<std::mutex> lock(g_dead_mutex);
+    std::lock_guard<ForkMutex> lock(g_dead_mutex);
     if (--g_recorders == 0) g_dead.clear();
   }
   if (t_recorder != this) return;
   t_recorder = nullptr;
+  watch_others(false);
   set_call_observer(nullptr);
   autograd::set_grad_observer(nullptr);
 }
@@ -189,6 +192,11 @@ int Recorder::buffer_of(const Tensor& t, bool output) {
   } else {
     b.kind = Buffer::Kind::external;
     b.storage = t.storage();
+    if (made_by_others(id))
+      refuse(ErrorKind::runtime, "jit",
+             "expected ops of one thread inside a captured call but another thread made a tensor "
+             "that is used here: a replay would not make it anew. Compute it in this thread, or "
+             "pass it as an argument");
     watch(t);
   }
   seen_.emplace_back();
@@ -384,7 +392,7 @@ int Recorder::kept_beyond(const TensorList& results) const {
     ++held[static_cast<size_t>(*b)].times;
   }
   {
-    std::lock_guard<std::mutex> lock(g_dead_mutex);
+    std::lock_guard<ForkMutex> lock(g_dead_mutex);
     for (uint64_t id : g_dead)
       if (const int* const b = buffers_.find(id); b && *b >= 0)
         held[static_cast<size_t>(*b)].dead = true;
@@ -424,6 +432,7 @@ void Recorder::drop_lost_leaves() {
 
 std::shared_ptr<Program> Recorder::finish(const TensorList& results) {
   t_recorder = nullptr;
+  watch_others(false);
   set_call_observer(nullptr);
   autograd::set_grad_observer(nullptr);
   Program& p = *program_;

@@ -267,7 +267,7 @@ void Runner::prepare() {
 std::unique_ptr<Instance> Runner::take() {
   program();
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    std::lock_guard<ForkMutex> lock(mutex_);
     if (!idle_.empty()) {
       std::unique_ptr<Instance> instance = std::move(idle_.back());
       idle_.pop_back();
@@ -278,7 +278,7 @@ std::unique_ptr<Instance> Runner::take() {
 }
 
 void Runner::give(std::unique_ptr<Instance> instance) {
-  std::lock_guard<std::mutex> lock(mutex_);
+  std::lock_guard<ForkMutex> lock(mutex_);
   idle_.push_back(std::move(instance));
 }
 
@@ -287,22 +287,29 @@ int Runner::failed_scope() const { return t_failed_scope; }
 // Holds off other threads where calls change state, and this thread where it is inside already.
 class Runner::Turn {
  public:
-  explicit Turn(Runner& runner) : runner_(runner) {
+  explicit Turn(Runner& runner) : runner_(runner), outer_(t_innermost) {
     if (!runner.changes_state_) return;
-    ANNX_CHECK(runner.owner_ != std::this_thread::get_id(), runtime, "jit",
-               "expected no call of a captured function from inside its own replay");
+    for (const Turn* turn = outer_; turn; turn = turn->outer_)
+      ANNX_CHECK(&turn->runner_ != &runner, runtime, "jit",
+                 "expected no call of a captured function from inside its own replay");
     runner.running_.lock();
-    runner.owner_ = std::this_thread::get_id();
+    t_innermost = this;
   }
   ~Turn() {
     if (!runner_.changes_state_) return;
-    runner_.owner_ = std::thread::id();
+    t_innermost = outer_;
     runner_.running_.unlock();
   }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
 
  private:
+  static thread_local const Turn* t_innermost;
   Runner& runner_;
+  const Turn* outer_;
 };
+
+thread_local const Runner::Turn* Runner::Turn::t_innermost = nullptr;
 
 template <class Run>
 void Runner::with_instance(const Run& run) {

@@ -1,10 +1,9 @@
 // Runs a program again: bound to memory of its own, one at a time per instance.
 #pragma once
 
-#include <atomic>
 #include <mutex>
-#include <thread>
 
+#include "core/fork_mutex.h"
 #include "program/constants.h"
 #include "program/loop.h"
 
@@ -87,8 +86,7 @@ class Runner {
   mutable std::once_flag ready_;
   mutable std::unique_ptr<Constants> constants_;
   bool changes_state_ = false;
-  std::mutex mutex_, running_;
-  std::atomic<std::thread::id> owner_{};
+  ForkMutex mutex_, running_;
   std::vector<std::unique_ptr<Instance>> idle_;
 };
 

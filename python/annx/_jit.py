@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import OrderedDict
 from functools import update_wrapper
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, overload
+from weakref import WeakSet
 
 import numpy as np
 
@@ -104,6 +106,7 @@ class Jitted:
         self._trials = trials
         self._entries: OrderedDict[Any, list[_Entry]] = OrderedDict()
         self._lock = RLock()
+        _locked.add(self)
         # What a method belongs to, where its attributes tell when they change.
         owner = getattr(function, "__self__", function)
         self._owner = owner if _is_module(owner) else None
@@ -176,6 +179,7 @@ class Jitted:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = RLock()
+        _locked.add(self)
 
     def alike(self, function: Callable[..., Any]) -> Jitted:
         """Another function captured in the same way: static arguments and number of records."""
@@ -351,6 +355,20 @@ class Jitted:
 
 _METHODS = "_annx_jitted"
 _making_methods = Lock()
+
+
+def _renew_locks() -> None:
+    """In a forked child: the threads that may have held them are not there."""
+    global _making_methods
+    _making_methods = Lock()
+    for one in tuple(_locked):
+        one._lock = RLock()
+
+
+# Everything with a lock of its own, held while a step is replayed.
+_locked: WeakSet[Any] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class _Methods(dict[Jitted, Jitted]):

@@ -9,7 +9,7 @@ import numpy as np
 
 from annx import _capture, _core, _creation, pytree
 from annx._core import Tensor
-from annx._jit import _Entry, take_apart
+from annx._jit import _Entry, _locked, take_apart
 from annx.autograd import no_grad
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Prepared:
         self._module = module
         self._size = cache_size
         self._lock = RLock()
+        _locked.add(self)
         self._start()
 
     def _start(self) -> None:
@@ -53,6 +54,7 @@ class Prepared:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._module, self._size = state["module"], state["size"]
         self._lock = RLock()
+        _locked.add(self)
         self._start()
 
     def __call__(self, *inputs: Any) -> Any:

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/fork_mutex.h"
 #include "ops/call.h"
 
 namespace annx {
@@ -15,7 +16,7 @@ namespace {
 thread_local std::vector<RandomState> t_streams;
 thread_local RandomNotes* t_notes = nullptr;  // the innermost
 
-std::mutex g_mutex;
+ForkMutex g_mutex;
 
 // Unseeded programs start from entropy, as users expect.
 RandomState& state() {
@@ -26,13 +27,13 @@ RandomState& state() {
 }  // namespace
 
 RandomState random_state() {
-  std::lock_guard<std::mutex> lock(g_mutex);
+  std::lock_guard<ForkMutex> lock(g_mutex);
   return state();
 }
 
 void set_random_state(RandomState s) {
   if (RandomNotes::source()) return;
-  std::lock_guard<std::mutex> lock(g_mutex);
+  std::lock_guard<ForkMutex> lock(g_mutex);
   state() = s;
 }
 
@@ -66,7 +67,7 @@ RandomState take_random_states(uint64_t count) {
   if (source) {
     s = source->repeated(count);
   } else {
-    std::lock_guard<std::mutex> lock(g_mutex);
+    std::lock_guard<ForkMutex> lock(g_mutex);
     s = state();
     state().counter += count;
   }
