@@ -189,6 +189,32 @@ void check_nothing_kept(const TensorList& results, const py::object& opaque) {
       " are, by an attribute or a list for instance: a replay would not renew them. " + hint);
 }
 
+// Whether its attributes tell when they change.
+bool is_module(PyObject* value) {
+  static PyObject* const mark = PyUnicode_InternFromString("_edited");
+  return !PyType_Check(value) && _PyType_Lookup(Py_TYPE(value), mark);
+}
+
+// Modules that a function names, of its closure or its globals: it may read their weights.
+void list_named(PyObject* function, py::list& found) {
+  static PyObject* const key = PyUnicode_InternFromString("co_names");
+  if (PyMethod_Check(function)) function = PyMethod_GET_FUNCTION(function);
+  if (!PyFunction_Check(function)) return;
+  const auto take = [&](PyObject* value) {
+    if (value && is_module(value)) found.append(py::handle(value));
+  };
+  if (PyObject* const cells = PyFunction_GET_CLOSURE(function))
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(cells); ++i)
+      take(PyCell_GET(PyTuple_GET_ITEM(cells, i)));
+  const py::object names = checked(PyObject_GetAttr(PyFunction_GET_CODE(function), key));
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names.ptr()); ++i) {
+    PyObject* const value =
+        PyDict_GetItemWithError(PyFunction_GET_GLOBALS(function), PyTuple_GET_ITEM(names.ptr(), i));
+    if (!value && PyErr_Occurred()) throw py::error_already_set();
+    take(value);
+  }
+}
+
 // Calls the function once, eagerly, and records it: ((program, whether it changes state, the tree and
 // the leaves of the result, scopes, repeats, optimizers with the versions of their plans, modules, their
 // modes and states, and when those were looked at), tensors of the result). In place of a program stands
@@ -202,6 +228,7 @@ py::tuple record_call(const py::object& function, const py::tuple& args, const p
   struct End {
     ~End() { t_capture.reset(); }
   } end;
+  list_named(function.ptr(), t_capture->modules);
   py::object result = checked(PyObject_Call(function.ptr(), args.ptr(), kwargs.ptr()));
   py::object tree = py::none(), leaves = py::none(), opaque = py::none();
   TensorList out;

@@ -325,7 +325,6 @@ class Jitted:
             owners += filter(_is_module, pytree.flatten((args, kwargs))[0])
         if self._owner is not None:
             owners.append(self._owner)
-        owners += _closed_over(self._function)
         recorded, outputs = _capture.record(
             self._function, args, kwargs, tensors, owners, self._lenient, False, take_apart
         )
@@ -384,23 +383,6 @@ class _Methods(dict[Jitted, Jitted]):
 def _is_module(value: Any) -> bool:
     """Whether its attributes tell when they change."""
     return hasattr(value, "_edited") and not isinstance(value, type)
-
-
-def _closed_over(function: Any) -> list[Any]:
-    """Modules that a function names, of its closure or its globals: it may read their weights."""
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return []
-    values = []
-    for cell in function.__closure__ or ():
-        try:
-            values.append(cell.cell_contents)
-        except ValueError:
-            continue  # not assigned yet
-    known = function.__globals__
-    values += [known[name] for name in code.co_names if name in known]
-    return [value for value in values if _is_module(value)]
 
 
 def _static_places(
