@@ -1,6 +1,8 @@
 // Binary arithmetic, comparisons and where, from the rows.
 namespace {
 
+#include "ops/elementwise/row_functions-inl.h"
+
 #define ANNX_FORWARD(name, forward)                                                         \
   template <class V>                                                                        \
   struct name##_row {                                                                       \

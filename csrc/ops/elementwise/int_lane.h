@@ -34,7 +34,8 @@ struct IntLane {
     }
     return {static_cast<Value>(a.v / b.v)};
   }
-  friend constexpr IntLane floor(IntLane a) { return a; }
+  friend constexpr IntLane floor_quotient(IntLane a, IntLane b) { return a / b; }
+  friend constexpr IntLane floor_rest(IntLane a, IntLane b) { return a - a / b * b; }
   friend constexpr IntLane operator-(IntLane a) { return make(Wide(0) - Wide(a.v)); }
   friend constexpr IntLane abs(IntLane a) {
     if constexpr (std::is_signed_v<Value>) return a.v < 0 ? -a : a;
