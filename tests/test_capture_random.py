@@ -1,4 +1,4 @@
-"""Random programs: captured and eager steps of one seed agree to the bit, all they leave behind."""
+"""Random programs: captured and eager steps agree to the bit, in all they leave behind."""
 
 from __future__ import annotations
 

@@ -322,6 +322,8 @@ class FusedOptimizer(Optimizer):
 
     def _sync(self) -> None:
         """Writes what the buckets hold into the state."""
+        if self._edits_expected:
+            self._take_edits()
         for plan in self._plans.values():
             self._write_state(plan)
 
